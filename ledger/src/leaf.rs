@@ -1,0 +1,219 @@
+//! The parsed view of an entry. What is hashed are always the stored bytes; this view is only for reading.
+
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
+
+use crate::canonical::canonical_json;
+use crate::hash::Hash;
+use crate::origin::Origin;
+use crate::timestamp::{ClockSource, Timestamp};
+
+/// Most bytes an entry may have.
+pub const MAX_LEAF_BYTES: usize = 16 * 1024;
+
+/// The version of the leaf format, field `v`.
+pub const LEAF_VERSION: u64 = 1;
+
+/// An entry of the ledger, every field present.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct Leaf {
+    /// Format version, 1.
+    pub v: u64,
+    /// The log's name.
+    pub origin: Origin,
+    /// Number of the entry, from 0; its index in the tree.
+    pub seq: u64,
+    /// SHA-256 of the previous entry's stored bytes; zeros in the first.
+    pub prev: Hash,
+    /// When the ledger took the entry: RFC 3339, UTC, milliseconds.
+    pub time: String,
+    /// The clock that `time` was read from.
+    pub clock: ClockSource,
+    /// The software that wrote the entry, with version.
+    pub software: String,
+    /// Who caused it.
+    pub actor: String,
+    /// The role in which the actor did it.
+    pub role: String,
+    /// Pseudonym of the site it concerns.
+    #[serde(deserialize_with = "present")]
+    pub site: Option<String>,
+    /// What happened.
+    pub action: String,
+    /// What it happened to.
+    pub object: String,
+    /// Digest of the value before.
+    #[serde(deserialize_with = "present")]
+    pub old: Option<Hash>,
+    /// Digest of the value after.
+    #[serde(deserialize_with = "present")]
+    pub new: Option<Hash>,
+    /// Why.
+    pub reason: String,
+    /// Identifier of the request that caused it.
+    pub request_id: String,
+    /// Digest of the policy under which it was allowed.
+    #[serde(deserialize_with = "present")]
+    pub policy: Option<Hash>,
+    /// Salted commitments to values that stay outside the ledger.
+    pub commitments: Vec<Hash>,
+    /// Digest of the site's signed statement.
+    #[serde(deserialize_with = "present")]
+    pub statement: Option<Hash>,
+    /// The typed record of the action.
+    pub record: Value,
+}
+
+/// Why bytes are not an entry.
+#[derive(Debug, thiserror::Error)]
+pub enum LeafError {
+    /// More than [`MAX_LEAF_BYTES`].
+    #[error("an entry has at most {MAX_LEAF_BYTES} bytes, this one {bytes}")]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+    },
+    /// Not JSON with exactly the fields of an entry.
+    #[error("not an entry: {0}")]
+    Json(#[from] serde_json::Error),
+    /// Readable JSON, but not its own canonical form: two readers could see two different entries.
+    #[error("the entry is not in RFC 8785 canonical form")]
+    NotCanonical,
+    /// A version this software doesn't know.
+    #[error("entry version {version} is not known to this software; use a newer one")]
+    Version {
+        /// The version found.
+        version: u64,
+    },
+    /// `time` isn't written as the ledger writes it.
+    #[error("the entry's time is not RFC 3339 UTC with milliseconds")]
+    Time,
+}
+
+impl Leaf {
+    /// Reads an entry strictly: known version, all fields and no others, canonical bytes.
+    ///
+    /// # Errors
+    /// [`LeafError`].
+    pub fn parse(stored: &[u8]) -> Result<Self, LeafError> {
+        if stored.len() > MAX_LEAF_BYTES {
+            return Err(LeafError::TooLarge { bytes: stored.len() });
+        }
+        // Duplicate names inside `record` vanish in `Value`; the comparison with the canonical form finds them.
+        let value: Value = serde_json::from_slice(stored)?;
+        let canonical = canonical_json(&value).map_err(|_| LeafError::NotCanonical)?;
+        if canonical != stored {
+            return Err(LeafError::NotCanonical);
+        }
+        let leaf: Self = serde_json::from_value(value)?;
+        if leaf.v != LEAF_VERSION {
+            return Err(LeafError::Version { version: leaf.v });
+        }
+        Timestamp::parse(&leaf.time).map_err(|_| LeafError::Time)?;
+        Ok(leaf)
+    }
+
+    /// The entry's time with its clock.
+    ///
+    /// # Errors
+    /// [`LeafError::Time`] for a leaf that was not made by [`Leaf::parse`] and holds another spelling.
+    pub fn timestamp(&self) -> Result<Timestamp, LeafError> {
+        Ok(Timestamp::parse(&self.time).map_err(|_| LeafError::Time)?.with_clock(self.clock))
+    }
+}
+
+/// An optional field whose name must be there even when it is null.
+fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    Option::deserialize(deserializer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::DraftError;
+    use crate::draft::{EntryDraft, Place};
+    use serde_json::json;
+
+    fn draft() -> EntryDraft {
+        EntryDraft {
+            actor: "ann".into(),
+            role: "operator".into(),
+            site: Some("site-a".into()),
+            action: "deposit.registered".into(),
+            object: "deposit/1".into(),
+            new: Some(Hash::of(b"new")),
+            reason: "first \u{e9}\u{1f600}".into(),
+            request_id: "r-1".into(),
+            commitments: vec![Hash::of(b"c")],
+            record: json!({"b": 1, "a": [true, null, "x"]}),
+            ..EntryDraft::default()
+        }
+    }
+
+    fn encode(draft: EntryDraft) -> Result<Vec<u8>, DraftError> {
+        let origin = "konclave.example/ledger".parse().unwrap();
+        let time = Timestamp::from_unix_millis(1_767_225_600_123).unwrap().with_clock(ClockSource::Simulated);
+        draft.encode(Place {
+            origin: &origin,
+            seq: 7,
+            prev: Hash::of(b"prev"),
+            time,
+            software: "konclave/0.1.0",
+        })
+    }
+
+    #[test]
+    fn reads_back_what_was_written() {
+        let stored = encode(draft()).unwrap();
+        let leaf = Leaf::parse(&stored).unwrap();
+        assert_eq!(serde_json_canonicalizer::to_vec(&leaf).unwrap(), stored);
+        assert_eq!((leaf.seq, leaf.prev, leaf.site.as_deref()), (7, Hash::of(b"prev"), Some("site-a")));
+        assert_eq!(leaf.timestamp().unwrap().unix_millis(), 1_767_225_600_123);
+        assert_eq!(leaf.timestamp().unwrap().clock(), ClockSource::Simulated);
+        assert_eq!((leaf.old, leaf.new), (None, Some(Hash::of(b"new"))));
+    }
+
+    #[test]
+    fn refuses_bytes_that_two_readers_could_read_differently() {
+        let stored = String::from_utf8(encode(draft()).unwrap()).unwrap();
+        let changed = |from: &str, to: &str| {
+            let text = stored.replacen(from, to, 1);
+            assert_ne!(text, stored, "{from}");
+            text
+        };
+        for bad in [
+            changed("{", "{ "),
+            changed("\"b\":1", "\"b\":1,\"b\":1"),
+            changed("\"b\":1", "\"b\":1.0"),
+            changed("\"b\":1", "\"b\":9007199254740993"),
+            changed("\"v\":1", "\"v\":2"),
+            changed("\"seq\":7", "\"seq\":-7"),
+            changed("\"old\":null,", ""),
+            changed("\"v\":1", "\"v\":1,\"w\":1"),
+            changed("\u{e9}", "\\u00e9"),
+            changed(".123Z", "Z"),
+            changed("simulated", "sundial"),
+            changed("\"policy\":null", "\"policy\":\"00\""),
+        ] {
+            assert!(Leaf::parse(bad.as_bytes()).is_err(), "{bad}");
+        }
+        assert!(matches!(Leaf::parse(&[b' '; MAX_LEAF_BYTES + 1]), Err(LeafError::TooLarge { .. })));
+        assert!(Leaf::parse(&[b'['; 10_000]).is_err());
+    }
+
+    #[test]
+    fn names_the_field_that_is_wrong() {
+        let empty = encode(EntryDraft { actor: String::new(), ..draft() });
+        assert!(matches!(empty, Err(DraftError::Empty { field: "actor" })));
+        let controlled = encode(EntryDraft { site: Some("a\0b".into()), ..draft() });
+        assert!(matches!(controlled, Err(DraftError::ControlCharacter { field: "site" })));
+        let large = encode(EntryDraft { record: json!("x".repeat(MAX_LEAF_BYTES)), ..draft() });
+        assert!(matches!(large, Err(DraftError::TooLarge { .. })));
+        assert!(matches!(
+            encode(EntryDraft { record: json!(0.5), ..draft() }),
+            Err(DraftError::Canonical(_))
+        ));
+    }
+}

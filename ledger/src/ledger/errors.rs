@@ -1,0 +1,140 @@
+//! What can go wrong, whose fault it is and what to do next.
+
+use std::io;
+
+use crate::checkpoint::CheckpointError;
+use crate::draft::DraftError;
+use crate::hash::Hash;
+use crate::leaf::LeafError;
+use crate::witness::LineError;
+
+/// The ledger's own files don't fit together: storage failed, or somebody changed them.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{file} is damaged at entry {first_index}: {what}. Restore the folder from a copy that konclave-audit verifies"
+)]
+pub struct Damage {
+    /// The damaged file.
+    pub file: String,
+    /// First entry that the damage covers.
+    pub first_index: u64,
+    /// What is wrong.
+    pub what: String,
+}
+
+/// A storage operation failed.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {operation} {file}: {source}")]
+pub struct StorageFailure {
+    /// What was tried.
+    pub operation: &'static str,
+    /// With which file.
+    pub file: String,
+    /// What the operating system says.
+    pub source: io::Error,
+}
+
+/// Why a ledger doesn't open.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has it open.
+    #[error("the ledger in {folder} is in use by another process; only one may write")]
+    InUse {
+        /// Its folder.
+        folder: String,
+    },
+    /// Entries but no head: somebody removed `head.note`, and what was acknowledged can't be known.
+    #[error("head.note is missing but other files exist; restore it, or open a folder that is empty")]
+    HeadMissing,
+    /// `head.note` isn't a checkpoint of this origin by this key.
+    #[error("head.note does not fit the configured origin and key: {0}")]
+    Head(#[from] CheckpointError),
+    /// The stored entries or tiles don't lead to the signed head.
+    #[error(transparent)]
+    Damaged(#[from] Damage),
+    /// A file operation failed.
+    #[error(transparent)]
+    Storage(#[from] StorageFailure),
+}
+
+/// Why entries were not appended.
+#[derive(Debug, thiserror::Error)]
+pub enum AppendError {
+    /// A draft is not acceptable; the caller's fault; nothing was written.
+    #[error("draft {position} of the batch: {source}")]
+    Draft {
+        /// Its place in the batch, from 0.
+        position: usize,
+        /// What is wrong.
+        source: DraftError,
+    },
+    /// A draft names a statement that was never stored; store it first. Nothing was written.
+    #[error("draft {position} names the statement {statement}, which is not stored; store it first")]
+    StatementMissing {
+        /// Its place in the batch, from 0.
+        position: usize,
+        /// The named digest.
+        statement: Hash,
+    },
+    /// The batch is certainly not stored (disk full, for example); it may be tried again.
+    #[error("nothing was appended: {0}; it may be tried again")]
+    NotStored(#[source] StorageFailure),
+    /// Whether the batch is stored can't be known. The ledger refuses everything from now on.
+    #[error("whether the batch is stored is unknown: {0}; restart to find out")]
+    Ambiguous(#[source] StorageFailure),
+    /// An earlier failure was ambiguous.
+    #[error("an earlier storage failure left the ledger's state unknown; restart the process to reload it")]
+    Poisoned,
+}
+
+/// Why something can't be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// Beyond the head, or sizes in the wrong order: the caller's fault.
+    #[error("entry or size {asked} lies beyond the {size} entries asked about")]
+    OutOfRange {
+        /// What was asked for.
+        asked: u64,
+        /// The limit.
+        size: u64,
+    },
+    /// A file that must exist is missing or doesn't fit.
+    #[error(transparent)]
+    Damaged(#[from] Damage),
+    /// A stored entry isn't readable.
+    #[error("entry {index}: {source}")]
+    Leaf {
+        /// The entry.
+        index: u64,
+        /// What is wrong with it.
+        source: LeafError,
+    },
+    /// A file operation failed.
+    #[error(transparent)]
+    Storage(#[from] StorageFailure),
+    /// An earlier failure was ambiguous.
+    #[error("an earlier storage failure left the ledger's state unknown; restart the process to reload it")]
+    Poisoned,
+}
+
+/// Why a cosignature was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum CosignError {
+    /// Malformed, or wrong for the current head: made for an older one, or forged.
+    #[error(transparent)]
+    Line(#[from] LineError),
+    /// No entry `site.enrolled` names this witness key.
+    #[error("no enrolled site has the witness key {name} with id {key_id}")]
+    UnknownWitness {
+        /// The name in the line.
+        name: String,
+        /// The key id in the line.
+        key_id: String,
+    },
+    /// It could not be stored; the head is as before.
+    #[error("the cosignature was not stored: {0}")]
+    NotStored(#[source] StorageFailure),
+    /// An earlier failure was ambiguous.
+    #[error("an earlier storage failure left the ledger's state unknown; restart the process to reload it")]
+    Poisoned,
+}

@@ -1,0 +1,39 @@
+//! Konclave's audit ledger: an append-only log that its readers can verify without trusting whoever runs it.
+//!
+//! Entries are canonical JSON with the hash of their predecessor inside ([`Leaf`]); over them stands an RFC 6962 tree,
+//! published in the C2SP formats (tlog-tiles, tlog-checkpoint, tlog-cosignature, tlog-proof), so that foreign
+//! verifiers work. Files are the truth ([`Ledger`]); the query index is a cache that may be deleted at any time.
+//!
+//! What it is not: no HTTP, no async runtime, no clock and no random numbers (times are arguments). It doesn't decide
+//! who may append what, and holds no bulk or erasable content, only digests and commitments.
+
+pub mod canonical;
+pub mod checkpoint;
+pub mod cosignature;
+mod draft;
+pub mod dsse;
+mod hash;
+mod keys;
+mod leaf;
+mod ledger;
+pub mod note;
+mod origin;
+pub mod proof;
+pub mod statements;
+pub mod storage;
+mod timestamp;
+pub mod tree;
+pub mod witness;
+
+pub use checkpoint::Checkpoint;
+pub use cosignature::Cosignature;
+pub use draft::{DraftError, EntryDraft, LEDGER_CREATED};
+pub use dsse::Envelope;
+pub use hash::{Hash, HashParseError};
+pub use keys::{BadSignature, PublicKey, PublicKeyParseError, SigningKey};
+pub use leaf::{LEAF_VERSION, Leaf, LeafError, MAX_LEAF_BYTES};
+pub use ledger::{AppendError, CosignError, Filter, Leaves, Ledger, LedgerOptions, OpenError, ReadError};
+pub use note::VerifierKey;
+pub use origin::{Origin, OriginError};
+pub use proof::{ConsistencyProof, InclusionProof};
+pub use timestamp::{ClockSource, Timestamp, TimestampError};

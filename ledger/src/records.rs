@@ -1,0 +1,470 @@
+//! The typed record of each action: what a gateway's state is folded from, and what an auditor replays.
+//!
+//! A leaf carries an `action` string and a `record` object; [`Record`] is the one mapping between the two. Unknown
+//! actions and unknown fields are refused, so that a reader never folds half of an entry. Identifiers are kept as
+//! text, because this crate knows no protocol types; times are Unix seconds; amounts are decimal strings; there are
+//! no floats. Whatever could outgrow a leaf travels as a [`Document`]: inline while small, else a blob's digest.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::hash::Hash;
+
+mod document;
+pub use document::{Document, MAX_INLINE_BYTES};
+
+/// The largest canonical record, in bytes; leaves room for the other fields of a 16 KiB leaf.
+pub const MAX_RECORD_BYTES: usize = 14 * 1024;
+
+/// The size of a deposit for one task, as its member declared it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DepositLine {
+    /// The task, `Test/Test_Type`.
+    pub task: String,
+    /// The class of the records, kebab-case.
+    pub class: String,
+    /// Measured values.
+    pub records: u64,
+    /// Distinct structures.
+    pub unique_structures: u64,
+    /// Distinct scaffolds.
+    pub scaffolds: u64,
+}
+
+/// One opened sum of a round.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OpenedBatch {
+    /// The sites summed.
+    pub sites: Vec<String>,
+    /// The blob of the summed coordinates (little-endian i32).
+    pub sum: Hash,
+    /// The sum of the sites' weights.
+    pub weight: u64,
+}
+
+/// The parameters of one coalition of a scoring round's batches.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CoalitionParameters {
+    /// Bit g is the g-th opened batch.
+    pub coalition: u16,
+    /// The blob of the flat parameter vector.
+    pub parameters: Hash,
+}
+
+macro_rules! records {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $action:literal { $($(#[doc = $fdoc:literal])+ $(#[serde($($attr:tt)*)])? $field:ident: $ty:ty,)* })+) => {
+        /// What happened: one variant for each action.
+        #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(tag = "action", content = "record", deny_unknown_fields)]
+        pub enum Record {
+            $($(#[doc = $doc])+ #[serde(rename = $action, deny_unknown_fields)] $variant {
+                $($(#[doc = $fdoc])+ $(#[serde($($attr)*)])? $field: $ty,)*
+            },)+
+        }
+
+        impl Record {
+            /// Every action there is.
+            pub const ACTIONS: &'static [&'static str] = &[$($action,)+];
+
+            /// The leaf's `action`.
+            #[must_use]
+            pub fn action(&self) -> &'static str {
+                match self { $(Self::$variant { .. } => $action,)+ }
+            }
+        }
+    };
+}
+
+records! {
+    /// The first entry: who keeps this ledger.
+    LedgerCreated = "ledger.created" {
+        /// The ledger's verification key (C2SP vkey).
+        vkey: String,
+        /// The consortium root's public key, hex.
+        root: String,
+        /// The gateway's certificate under the consortium root.
+        gateway: Value,
+    }
+    /// The gateway's certificate was renewed.
+    GatewayCertified = "gateway.certified" {
+        /// The new certificate under the consortium root.
+        gateway: Value,
+    }
+    /// A site or evaluator joined, or its keys were renewed.
+    SiteEnrolled = "site.enrolled" {
+        /// Its pseudonym.
+        site: String,
+        /// The legal entity behind it.
+        legal_entity: String,
+        /// `site` or `evaluator`.
+        role: String,
+        /// Its Ed25519 identity key, hex: signs its statements.
+        identity_key: String,
+        /// The verification key of its cosignatures (C2SP vkey).
+        witness_vkey: String,
+        /// SHA-256 of the SubjectPublicKeyInfo of its TLS client certificate.
+        tls_spki: Hash,
+        /// Its certificate under the consortium root.
+        certificate: Value,
+    }
+    /// A partner system or auditor got API access.
+    ClientRegistered = "client.registered" {
+        /// The client's id.
+        client: String,
+        /// The organisation it acts for.
+        organisation: String,
+        /// Its roles, kebab-case.
+        roles: Vec<String>,
+        /// Its public key (PEM), which signs its token requests.
+        public_key: String,
+    }
+    /// A rounds policy came into force.
+    PolicySet = "policy.set" {
+        /// SHA-256 of the file's bytes.
+        policy: Hash,
+        /// The file, so that rewards can be recomputed from the ledger alone.
+        text: String,
+    }
+    /// A member declared data under its signature.
+    DepositRegistered = "deposit.registered" {
+        /// Who.
+        site: String,
+        /// The signed statement.
+        statement: Hash,
+        /// What it declares, task by task.
+        lines: Vec<DepositLine>,
+    }
+    /// A model developer registered a baseline model.
+    ModelRegistered = "model.registered" {
+        /// Its id: the digest of the manifest's canonical JSON.
+        model: Hash,
+        /// A name for people.
+        name: String,
+        /// The developer's organisation.
+        organisation: String,
+        /// The manifest.
+        manifest: Document,
+        /// Length of the flat parameter vector.
+        coordinates: u64,
+        /// The blob of the initial flat parameter vector.
+        initial_parameters: Hash,
+    }
+    /// A model developer asked for federated learning.
+    JobRequested = "job.requested" {
+        /// Its id.
+        job: String,
+        /// Who asked.
+        organisation: String,
+        /// The whole request, as the wire has it.
+        request: Value,
+        /// The model.
+        model: Hash,
+        /// The invited sites.
+        invited: Vec<String>,
+        /// How many rounds must open.
+        rounds: u32,
+        /// Which opened rounds are scoring rounds.
+        scoring_rounds: Vec<u32>,
+        /// The reward budget in micro-units, decimal.
+        budget_micro: String,
+        /// The rounds policy it runs under.
+        policy: Hash,
+        /// When invitations lapse.
+        consent_deadline: u64,
+    }
+    /// A site takes part.
+    ConsentGiven = "consent.given" {
+        /// The job.
+        job: String,
+        /// The site.
+        site: String,
+        /// Its signed statement.
+        statement: Hash,
+    }
+    /// A site does not take part.
+    ConsentRefused = "consent.refused" {
+        /// The job.
+        job: String,
+        /// The site.
+        site: String,
+        /// Which rule of its policy refuses.
+        rule: String,
+        /// Its signed statement.
+        statement: Hash,
+    }
+    /// Consent is closed: these sites are to advertise keys.
+    CohortFixed = "cohort.fixed" {
+        /// The job.
+        job: String,
+        /// The consenting sites, sorted.
+        sites: Vec<String>,
+        /// When the job aborts for want of keys.
+        deadline: u64,
+    }
+    /// Every site's keys are here: the roster that all masks depend on.
+    RosterFixed = "roster.fixed" {
+        /// The job.
+        job: String,
+        /// The roster's digest.
+        roster: Hash,
+        /// The sites, sorted.
+        sites: Vec<String>,
+        /// When the job aborts for want of KEM ciphertexts.
+        deadline: u64,
+    }
+    /// The set-up is complete: rounds run.
+    JobStarted = "job.started" {
+        /// The job.
+        job: String,
+    }
+    /// The job ended early.
+    JobAborted = "job.aborted" {
+        /// The job.
+        job: String,
+        /// Why.
+        reason: String,
+        /// Who caused it, where known.
+        culprits: Vec<String>,
+    }
+    /// All rounds are done.
+    JobFinished = "job.finished" {
+        /// The job.
+        job: String,
+        /// The final parameters.
+        parameters: Hash,
+    }
+    /// A round began.
+    RoundContext = "round.context" {
+        /// The job.
+        job: String,
+        /// The round.
+        round: u32,
+        /// The digest of the context that every mask is bound to.
+        context: Hash,
+        /// The signed context.
+        signed: Document,
+        /// Whether each batch is opened by itself.
+        scoring: bool,
+        /// The parameters that sites train from.
+        parameters: Hash,
+        /// When uploads close.
+        deadline: u64,
+    }
+    /// A quorum of sites signed one set of uploads.
+    RoundAgreed = "round.agreed" {
+        /// The job.
+        job: String,
+        /// The round.
+        round: u32,
+        /// The agreed set, sorted.
+        agreed: Vec<String>,
+        /// Who signed it, sorted.
+        signed: Vec<String>,
+        /// The proposal with the signed manifest headers, and the agreement signatures.
+        evidence: Hash,
+        /// When unmasking closes.
+        deadline: u64,
+    }
+    /// The sums were opened and applied.
+    RoundOpened = "round.opened" {
+        /// The job.
+        job: String,
+        /// The round.
+        round: u32,
+        /// The round's context.
+        context: Hash,
+        /// What was opened.
+        batches: Vec<OpenedBatch>,
+        /// The parameters before.
+        parameters_before: Hash,
+        /// The parameters after.
+        parameters_after: Hash,
+        /// In a scoring round, the parameters of every coalition, the empty one first.
+        #[serde(default, skip_serializing_if = "Option::is_none")] coalitions: Option<Document>,
+        /// When evaluations of it no longer count.
+        evaluation_deadline: u64,
+    }
+    /// Nothing was opened in this round.
+    RoundAborted = "round.aborted" {
+        /// The job.
+        job: String,
+        /// The round.
+        round: u32,
+        /// Why.
+        reason: String,
+        /// Who caused it, where known.
+        culprits: Vec<String>,
+    }
+    /// What one site did in one opened round.
+    ParticipationRecorded = "participation.recorded" {
+        /// The job.
+        job: String,
+        /// The round.
+        round: u32,
+        /// The site.
+        site: String,
+        /// Its masked upload was complete in time.
+        uploaded: bool,
+        /// Its update is in an opened sum.
+        agreed: bool,
+        /// It signed the agreed set.
+        signed: bool,
+        /// It answered the unmasking.
+        unmasked: bool,
+        /// Its signed manifest, if it uploaded.
+        #[serde(default, skip_serializing_if = "Option::is_none")] manifest: Option<Hash>,
+    }
+    /// The evaluator scored parameters.
+    EvaluationRecorded = "evaluation.recorded" {
+        /// The evaluator.
+        evaluator: String,
+        /// The job.
+        job: String,
+        /// The round.
+        round: u32,
+        /// The scored parameters.
+        parameters: Hash,
+        /// The batches whose sums made them; empty for the global model.
+        coalition: Vec<Vec<String>>,
+        /// The benchmark data.
+        benchmark: Hash,
+        /// The score, x 1e-6; higher is better.
+        score_micro: i64,
+        /// The signed statement.
+        statement: Hash,
+    }
+    /// The contribution figures of a scoring round.
+    ContributionScored = "contribution.scored" {
+        /// The job.
+        job: String,
+        /// The scoring round.
+        round: u32,
+        /// The rows, one a site.
+        rows: Document,
+        /// The score of every coalition: what the rows follow from.
+        scores: Document,
+    }
+    /// What each legal entity is paid for a job.
+    RewardStated = "reward.stated" {
+        /// The job.
+        job: String,
+        /// The statement.
+        statement: Document,
+        /// The budget in micro-units, decimal.
+        budget_micro: String,
+        /// What is paid of it.
+        paid_micro: String,
+    }
+    /// Somebody took a copy of the ledger.
+    LedgerExported = "ledger.exported" {
+        /// Who.
+        by: String,
+        /// How many entries the copy holds.
+        size: u64,
+    }
+}
+
+/// A leaf whose action or record is not known.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// No record belongs to the action.
+    #[error("the action `{action}` is not known")]
+    UnknownAction {
+        /// The action.
+        action: String,
+    },
+    /// The record lacks a field, has one too many or one of the wrong type.
+    #[error("the record of `{action}` is malformed: {source}")]
+    Malformed {
+        /// The action.
+        action: String,
+        /// What is wrong.
+        source: serde_json::Error,
+    },
+}
+
+impl Record {
+    /// The leaf's `record`.
+    ///
+    /// # Errors
+    /// Those of the JSON encoder; a record of strings, integers and JSON values always encodes.
+    pub fn to_value(&self) -> Result<Value, serde_json::Error> {
+        match serde_json::to_value(self)? {
+            Value::Object(mut members) => Ok(members.remove("record").unwrap_or(Value::Object(Map::new()))),
+            other @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_)) => Ok(other),
+        }
+    }
+
+    /// Reads a leaf's action and record.
+    ///
+    /// # Errors
+    /// [`RecordError`] for an unknown action, and for missing, unknown or mistyped fields.
+    pub fn parse(action: &str, record: &Value) -> Result<Self, RecordError> {
+        if !Self::ACTIONS.contains(&action) {
+            return Err(RecordError::UnknownAction { action: action.to_owned() });
+        }
+        let tagged = Map::from_iter([
+            ("action".to_owned(), Value::String(action.to_owned())),
+            ("record".to_owned(), record.clone()),
+        ]);
+        serde_json::from_value(Value::Object(tagged))
+            .map_err(|source| RecordError::Malformed { action: action.to_owned(), source })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn every_record_reads_back_from_action_and_object() {
+        let hash = Hash::of(b"x");
+        for record in [
+            Record::JobStarted { job: "job-1".to_owned() },
+            Record::ConsentRefused {
+                job: "job-1".to_owned(),
+                site: "site-a".to_owned(),
+                rule: "purpose".to_owned(),
+                statement: hash,
+            },
+            Record::RoundOpened {
+                job: "job-1".to_owned(),
+                round: 3,
+                context: hash,
+                batches: vec![OpenedBatch { sites: vec!["site-a".to_owned()], sum: hash, weight: 7 }],
+                parameters_before: hash,
+                parameters_after: hash,
+                coalitions: None,
+                evaluation_deadline: 1_800_000_000,
+            },
+            Record::EvaluationRecorded {
+                evaluator: "benchmark".to_owned(),
+                job: "job-1".to_owned(),
+                round: 3,
+                parameters: hash,
+                coalition: vec![vec!["site-a".to_owned()]],
+                benchmark: hash,
+                score_micro: -250_000,
+                statement: hash,
+            },
+        ] {
+            let value = record.to_value().unwrap();
+            assert!(value.get("action").is_none(), "{value}");
+            assert_eq!(Record::parse(record.action(), &value).unwrap(), record);
+        }
+    }
+
+    #[test]
+    fn refuses_unknown_actions_and_fields() {
+        let unknown = Record::parse("job.deleted", &json!({"job": "job-1"})).unwrap_err();
+        assert!(matches!(unknown, RecordError::UnknownAction { .. }));
+        for bad in [json!({"job": "job-1", "by": "me"}), json!({}), json!({"job": 1}), json!([])] {
+            let refused = Record::parse("job.started", &bad).unwrap_err().to_string();
+            assert!(refused.starts_with("the record of `job.started` is malformed"), "{refused}");
+        }
+    }
+}

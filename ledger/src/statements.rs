@@ -1,0 +1,209 @@
+//! The payloads that sites and evaluators sign as DSSE envelopes. Numbers are integers; values are in micro-units (1e-6).
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::dsse::{self, DsseError, Envelope};
+use crate::hash::Hash;
+use crate::keys::PublicKey;
+
+/// Whether deposited data is for training or for the benchmark.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub enum DataClass {
+    /// Used for local training.
+    Training,
+    /// Held back to measure models.
+    Benchmark,
+}
+
+/// A site's answer to a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub enum ConsentDecision {
+    /// The site takes part.
+    Accept,
+    /// The site does not take part.
+    Refuse,
+}
+
+/// How much data of one catalogue task a deposit holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct TaskCount {
+    /// The task's name in the catalogue.
+    pub task: String,
+    /// Rows with a value.
+    pub records: u64,
+    /// Different structures among them.
+    pub unique_structures: u64,
+    /// Different scaffolds among them.
+    pub scaffolds: u64,
+    /// Values given only as above or below a limit.
+    pub censored: u64,
+}
+
+/// One file of a deposit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct FileCommitment {
+    /// HMAC-SHA256 with a random 256-bit salt over the file's SHA-256; the opening stays at the site.
+    pub commitment: Hash,
+    /// Data rows in the file.
+    pub rows: u64,
+}
+
+/// A site registers data that never leaves it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct DepositStatement {
+    /// The site.
+    pub site: String,
+    /// The legal entity behind it, where it says so.
+    pub legal_entity: Option<String>,
+    /// What the data may be used for.
+    pub data_class: DataClass,
+    /// Amounts by task.
+    pub catalogue_tasks: Vec<TaskCount>,
+    /// The files.
+    pub files: Vec<FileCommitment>,
+    /// Merkle root over salted commitments to the rows.
+    pub row_commitment: Hash,
+    /// When, in seconds since 1970.
+    pub made_at: u64,
+}
+
+/// A site accepts or refuses a job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct ConsentStatement {
+    /// The job.
+    pub job: String,
+    /// The site.
+    pub site: String,
+    /// Its answer.
+    pub decision: ConsentDecision,
+    /// The rule of the site's policy that decided.
+    pub rule: String,
+    /// Details in words.
+    pub detail: String,
+    /// Digest of the policy that the site applied.
+    pub policy: Hash,
+    /// When, in seconds since 1970.
+    pub made_at: u64,
+}
+
+/// One measured number.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct TaskMetric {
+    /// The task.
+    pub task: String,
+    /// The metric's name: `rmse`, `auroc`...
+    pub metric: String,
+    /// Its value times 1,000,000.
+    pub value_micro: i64,
+    /// Molecules measured.
+    pub count: u64,
+}
+
+/// The evaluator measured a model on the benchmark.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct EvaluationStatement {
+    /// The job.
+    pub job: String,
+    /// The round, from 1; 0 for the model before the first round.
+    pub round: u32,
+    /// Digest of the measured model.
+    pub model: Hash,
+    /// The sites whose updates it contains; empty for the round's global model.
+    pub coalition: Vec<String>,
+    /// Commitment to the benchmark data.
+    pub benchmark: Hash,
+    /// The numbers.
+    pub metrics: Vec<TaskMetric>,
+    /// The utility that scoring uses, times 1,000,000.
+    pub utility_micro: i64,
+    /// When, in seconds since 1970.
+    pub made_at: u64,
+}
+
+/// A site says that it sent a masked update in a round.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct ParticipationStatement {
+    /// The job.
+    pub job: String,
+    /// The round, from 1.
+    pub round: u32,
+    /// The site.
+    pub site: String,
+    /// Digest of the round context it took part under.
+    pub context: Hash,
+    /// Digest of the manifest it sent.
+    pub manifest: Hash,
+    /// Training records it used.
+    pub records: u64,
+    /// When, in seconds since 1970.
+    pub made_at: u64,
+}
+
+/// A payload with its DSSE payload type.
+pub trait Statement: Serialize + DeserializeOwned {
+    /// Media type in the envelope.
+    const PAYLOAD_TYPE: &'static str;
+}
+
+impl Statement for DepositStatement {
+    const PAYLOAD_TYPE: &'static str = "application/vnd.konclave.deposit.v1+json";
+}
+impl Statement for ConsentStatement {
+    const PAYLOAD_TYPE: &'static str = "application/vnd.konclave.consent.v1+json";
+}
+impl Statement for EvaluationStatement {
+    const PAYLOAD_TYPE: &'static str = "application/vnd.konclave.evaluation.v1+json";
+}
+impl Statement for ParticipationStatement {
+    const PAYLOAD_TYPE: &'static str = "application/vnd.konclave.participation.v1+json";
+}
+
+/// Why a signed statement is not accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum StatementError {
+    /// Wrong type or signature.
+    #[error(transparent)]
+    Envelope(#[from] DsseError),
+    /// The signed payload isn't the promised statement.
+    #[error("the signed payload is not the statement its type promises: {0}")]
+    Payload(#[from] serde_json::Error),
+}
+
+/// Signs `statement` with the Ed25519 key of `seed`.
+///
+/// # Errors
+/// [`StatementError::Payload`] if it can't be written as JSON.
+pub fn sign<S: Statement>(seed: &[u8; 32], statement: &S) -> Result<Envelope, StatementError> {
+    Ok(dsse::sign(seed, S::PAYLOAD_TYPE, &serde_json_canonicalizer::to_vec(statement)?))
+}
+
+/// Checks type and signature and reads the statement. What is read are the bytes that were signed.
+///
+/// # Errors
+/// [`StatementError`].
+pub fn verify<S: Statement>(envelope: &Envelope, key: &PublicKey) -> Result<S, StatementError> {
+    if envelope.payload_type != S::PAYLOAD_TYPE {
+        let (expected, found) = (S::PAYLOAD_TYPE.to_owned(), envelope.payload_type.clone());
+        return Err(DsseError::WrongType { expected, found }.into());
+    }
+    Ok(serde_json::from_slice(&envelope.verify(key)?)?)
+}
