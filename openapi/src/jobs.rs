@@ -87,6 +87,68 @@ pub struct NewJob {
     pub budget_micro: String,
 }
 
+impl NewJob {
+    /// The digest of all that decides how a site trains: model, tasks and training specification.
+    ///
+    /// It is the `training` of every round context of the job, so that a gateway cannot have two sites train
+    /// differently under one context. SHA-256 over the label `konclave/v1/training` and the fields in order: numbers as
+    /// 8 bytes little-endian, text behind its length.
+    #[must_use]
+    pub fn training_digest(&self) -> Digest {
+        fn number(bytes: &mut Vec<u8>, value: u64) {
+            bytes.extend_from_slice(&value.to_le_bytes());
+        }
+        fn text(bytes: &mut Vec<u8>, value: &str) {
+            number(bytes, value.len() as u64);
+            bytes.extend_from_slice(value.as_bytes());
+        }
+        let mut bytes = Vec::new();
+        text(&mut bytes, "konclave/v1/training");
+        bytes.extend_from_slice(self.model.as_bytes());
+        number(&mut bytes, self.tasks.len() as u64);
+        for TaskSpec { task, kind, output, center_micro, scale_micro } in &self.tasks {
+            text(&mut bytes, task);
+            text(
+                &mut bytes,
+                match kind {
+                    TaskKind::Regression => "regression",
+                    TaskKind::Classification => "classification",
+                },
+            );
+            number(&mut bytes, u64::from(*output));
+            number(&mut bytes, center_micro.cast_unsigned());
+            number(&mut bytes, scale_micro.cast_unsigned());
+        }
+        let TrainingSpec {
+            local_epochs,
+            batch_size,
+            learning_rate_micro,
+            weight_decay_micro,
+            proximal_mu_micro,
+            optimizer,
+            seed,
+        } = &self.training;
+        for value in [
+            u64::from(*local_epochs),
+            u64::from(*batch_size),
+            u64::from(*learning_rate_micro),
+            u64::from(*weight_decay_micro),
+            u64::from(*proximal_mu_micro),
+            *seed,
+        ] {
+            number(&mut bytes, value);
+        }
+        text(
+            &mut bytes,
+            match optimizer {
+                Optimizer::Adamw => "adamw",
+                Optimizer::Sgd => "sgd",
+            },
+        );
+        Digest::of(&bytes)
+    }
+}
+
 /// A job and where it stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Job {
