@@ -22,8 +22,6 @@ pub const MAX_RECORD_BYTES: usize = 14 * 1024;
 pub struct DepositLine {
     /// The task, `Test/Test_Type`.
     pub task: String,
-    /// The class of the records, kebab-case.
-    pub class: String,
     /// Measured values.
     pub records: u64,
     /// Distinct structures.
@@ -134,6 +132,8 @@ records! {
         site: String,
         /// The signed statement.
         statement: Hash,
+        /// What the data may be used for: `training` or `benchmark`.
+        data_class: String,
         /// What it declares, task by task.
         lines: Vec<DepositLine>,
     }
@@ -162,6 +162,8 @@ records! {
         request: Value,
         /// The model.
         model: Hash,
+        /// The parameters that the first round starts from.
+        initial_parameters: Hash,
         /// The invited sites.
         invited: Vec<String>,
         /// How many rounds must open.
@@ -327,8 +329,8 @@ records! {
         round: u32,
         /// The scored parameters.
         parameters: Hash,
-        /// The batches whose sums made them; empty for the global model.
-        coalition: Vec<Vec<String>>,
+        /// The sites whose updates they contain besides the round's starting parameters, sorted; empty for a global model.
+        coalition: Vec<String>,
         /// The benchmark data.
         benchmark: Hash,
         /// The score, x 1e-6; higher is better.
@@ -394,7 +396,10 @@ impl Record {
     pub fn to_value(&self) -> Result<Value, serde_json::Error> {
         match serde_json::to_value(self)? {
             Value::Object(mut members) => Ok(members.remove("record").unwrap_or(Value::Object(Map::new()))),
-            other @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_)) => Ok(other),
+            other
+            @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_)) => {
+                Ok(other)
+            }
         }
     }
 
@@ -446,7 +451,7 @@ mod tests {
                 job: "job-1".to_owned(),
                 round: 3,
                 parameters: hash,
-                coalition: vec![vec!["site-a".to_owned()]],
+                coalition: vec!["site-a".to_owned()],
                 benchmark: hash,
                 score_micro: -250_000,
                 statement: hash,

@@ -1,0 +1,235 @@
+//! How each record changes the state.
+
+use std::str::FromStr;
+use std::sync::Arc;
+
+use konclave_crypto::{JobId, MembershipCertificate, RoundNumber, SiteId};
+use konclave_ledger::Leaf;
+use konclave_ledger::records::Record;
+use konclave_policies::rounds::RoundPolicy;
+
+use super::{
+    ClientState, DepositState, EvaluationState, FoldError, IdempotentRequest, JobState, ModelState, SiteState, State,
+    to_digest,
+};
+use crate::core::IdempotencyKey;
+
+/// Where a record stands, for errors and for the state's back references.
+pub(super) struct Place {
+    pub(super) index: u64,
+    pub(super) action: &'static str,
+    pub(super) time: String,
+}
+
+impl Place {
+    pub(super) fn parse<T: FromStr>(&self, field: &'static str, text: &str) -> Result<T, FoldError> {
+        text.parse().map_err(|_| FoldError::Field { index: self.index, action: self.action, field })
+    }
+
+    pub(super) fn json<T: serde::de::DeserializeOwned>(
+        &self,
+        field: &'static str,
+        value: serde_json::Value,
+    ) -> Result<T, FoldError> {
+        serde_json::from_value(value).map_err(|_| FoldError::Field {
+            index: self.index,
+            action: self.action,
+            field,
+        })
+    }
+
+    pub(super) fn sites(&self, field: &'static str, names: &[String]) -> Result<Vec<SiteId>, FoldError> {
+        names.iter().map(|name| self.parse(field, name)).collect()
+    }
+
+    pub(super) fn round(&self, number: u32) -> Result<RoundNumber, FoldError> {
+        RoundNumber::new(number).map_err(|_| FoldError::Field {
+            index: self.index,
+            action: self.action,
+            field: "round",
+        })
+    }
+
+    pub(super) fn unknown(&self, what: &'static str, id: impl ToString) -> FoldError {
+        FoldError::Unknown { index: self.index, action: self.action, what, id: id.to_string() }
+    }
+
+    pub(super) fn job<'a>(&self, state: &'a mut State, job: &str) -> Result<&'a mut JobState, FoldError> {
+        let id: JobId = self.parse("job", job)?;
+        state.jobs.get_mut(&id).ok_or_else(|| self.unknown("job", job))
+    }
+
+    /// A record that belongs to another part of the fold: this software's own fault.
+    pub(super) fn misplaced(&self, record: &Record) -> FoldError {
+        FoldError::Unknown { index: self.index, action: self.action, what: "action", id: record.action().to_owned() }
+    }
+}
+
+impl State {
+    /// Folds one entry in. Nothing is changed on an error.
+    ///
+    /// # Errors
+    /// [`FoldError`].
+    pub fn apply(&mut self, index: u64, leaf: &Leaf) -> Result<(), FoldError> {
+        if index != self.size {
+            return Err(FoldError::OutOfOrder { index, size: self.size });
+        }
+        let record = Record::parse(&leaf.action, &leaf.record)
+            .map_err(|source| FoldError::Record { index, source })?;
+        let place = Place { index, action: record.action(), time: leaf.time.clone() };
+        self.fold(&place, record)?;
+        if let Some(request) = IdempotencyKey::parse(&leaf.request_id) {
+            self.idempotency
+                .entry(request.key)
+                .or_insert(IdempotentRequest { body: request.body, entry: index });
+        }
+        self.size = index + 1;
+        Ok(())
+    }
+
+    /// Whether a record could be folded into a copy of this state: checked before it is appended, so that no entry
+    /// ever enters the ledger that a replay would stumble over.
+    ///
+    /// # Errors
+    /// [`FoldError`].
+    pub fn check(&self, record: &Record) -> Result<(), FoldError> {
+        let place = Place { index: self.size, action: record.action(), time: String::new() };
+        // Folding needs only the job or member that the record is about: a trial on that part of the state.
+        self.part_about(&place, record)?.fold(&place, record.clone())
+    }
+
+    fn part_about(&self, place: &Place, record: &Record) -> Result<State, FoldError> {
+        let mut part = State::default();
+        if let Some(job) = job_of(record) {
+            let id: JobId = place.parse("job", job)?;
+            if let Some(known) = self.jobs.get(&id) {
+                part.jobs.insert(id, known.clone());
+            }
+        }
+        Ok(part)
+    }
+
+    fn fold(&mut self, place: &Place, record: Record) -> Result<(), FoldError> {
+        match record {
+            Record::LedgerCreated { gateway, .. } | Record::GatewayCertified { gateway } => {
+                self.gateway = Some(place.json("gateway", gateway)?);
+            }
+            Record::PolicySet { policy, text } => {
+                let digest = to_digest(&policy);
+                let parsed = RoundPolicy::parse("policy.set", &text).ok().filter(|read| read.digest() == digest);
+                let field = FoldError::Field { index: place.index, action: place.action, field: "text" };
+                self.policies.insert(digest, Arc::new(parsed.ok_or(field)?));
+                self.policy = Some(digest);
+            }
+            Record::SiteEnrolled { site, witness_vkey, tls_spki, certificate, .. } => {
+                let certificate: MembershipCertificate = place.json("certificate", certificate)?;
+                let site: SiteId = place.parse("site", &site)?;
+                let tls_spki = to_digest(&tls_spki);
+                if let Some(old) = self.sites.get(&site) {
+                    self.tls_spki.remove(&old.tls_spki);
+                }
+                self.tls_spki.insert(tls_spki, site.clone());
+                let enrolled =
+                    SiteState { site: site.clone(), certificate, witness_vkey, tls_spki, entry: place.index };
+                self.sites.insert(site, enrolled);
+            }
+            Record::ClientRegistered { client, organisation, roles, public_key } => {
+                let roles = roles.iter().map(|role| place.parse("roles", role)).collect::<Result<_, _>>()?;
+                let entry = place.index;
+                let registered =
+                    ClientState { client: client.clone(), organisation, roles, public_key, entry };
+                self.clients.insert(client, registered);
+            }
+            Record::DepositRegistered { site, statement, data_class, lines } => {
+                self.deposits.push(DepositState {
+                    deposit: to_digest(&statement),
+                    site: place.parse("site", &site)?,
+                    training: data_class == "training",
+                    lines,
+                    entry: place.index,
+                });
+            }
+            Record::ModelRegistered { model, name, organisation, manifest, coordinates, initial_parameters } => {
+                self.models.push(ModelState {
+                    model: to_digest(&model),
+                    name,
+                    organisation,
+                    manifest,
+                    coordinates,
+                    initial_parameters: to_digest(&initial_parameters),
+                    entry: place.index,
+                });
+            }
+            Record::EvaluationRecorded {
+                evaluator,
+                job,
+                round,
+                parameters,
+                coalition,
+                benchmark,
+                score_micro,
+                statement,
+            } => {
+                place.job(self, &job)?;
+                self.evaluations.push(EvaluationState {
+                    evaluation: to_digest(&statement),
+                    evaluator: place.parse("evaluator", &evaluator)?,
+                    job: place.parse("job", &job)?,
+                    round: place.round(round)?,
+                    parameters: to_digest(&parameters),
+                    coalition: place.sites("coalition", &coalition)?,
+                    benchmark: to_digest(&benchmark),
+                    score_micro,
+                    entry: place.index,
+                });
+            }
+            Record::LedgerExported { size, .. } => self.exports.push((place.index, size)),
+            job @ (Record::JobRequested { .. }
+            | Record::ConsentGiven { .. }
+            | Record::ConsentRefused { .. }
+            | Record::CohortFixed { .. }
+            | Record::RosterFixed { .. }
+            | Record::JobStarted { .. }
+            | Record::JobAborted { .. }
+            | Record::JobFinished { .. }
+            | Record::ContributionScored { .. }
+            | Record::RewardStated { .. }) => self.fold_job(place, job)?,
+            round @ (Record::RoundContext { .. }
+            | Record::RoundAgreed { .. }
+            | Record::RoundOpened { .. }
+            | Record::RoundAborted { .. }
+            | Record::ParticipationRecorded { .. }) => self.fold_round(place, round)?,
+        }
+        Ok(())
+    }
+}
+
+/// The job that a record is about.
+fn job_of(record: &Record) -> Option<&str> {
+    match record {
+        Record::ConsentGiven { job, .. }
+        | Record::ConsentRefused { job, .. }
+        | Record::CohortFixed { job, .. }
+        | Record::RosterFixed { job, .. }
+        | Record::JobStarted { job }
+        | Record::JobAborted { job, .. }
+        | Record::JobFinished { job, .. }
+        | Record::RoundContext { job, .. }
+        | Record::RoundAgreed { job, .. }
+        | Record::RoundOpened { job, .. }
+        | Record::RoundAborted { job, .. }
+        | Record::ParticipationRecorded { job, .. }
+        | Record::EvaluationRecorded { job, .. }
+        | Record::ContributionScored { job, .. }
+        | Record::RewardStated { job, .. } => Some(job),
+        Record::LedgerCreated { .. }
+        | Record::GatewayCertified { .. }
+        | Record::SiteEnrolled { .. }
+        | Record::ClientRegistered { .. }
+        | Record::PolicySet { .. }
+        | Record::DepositRegistered { .. }
+        | Record::ModelRegistered { .. }
+        | Record::JobRequested { .. }
+        | Record::LedgerExported { .. } => None,
+    }
+}

@@ -1,0 +1,165 @@
+//! How records of jobs and rounds change the state.
+
+use std::collections::BTreeMap;
+
+use konclave_crypto::{RoundNumber, SiteId, UnixSeconds};
+use konclave_ledger::records::Record;
+
+use super::apply::Place;
+use super::{
+    AgreedState, ConsentState, ContributionState, FoldError, JobState, OpenedState, OutcomeState,
+    ParticipationState, PhaseState, RoundState, State, StatementState, to_digest,
+};
+
+impl State {
+    pub(super) fn fold_job(&mut self, place: &Place, record: Record) -> Result<(), FoldError> {
+        match record {
+            Record::JobRequested {
+                job,
+                organisation,
+                request,
+                invited,
+                scoring_rounds,
+                budget_micro,
+                policy,
+                consent_deadline,
+                initial_parameters,
+                ..
+            } => {
+                let id: konclave_crypto::JobId = place.parse("job", &job)?;
+                let requested = JobState {
+                    job: id.clone(),
+                    organisation,
+                    request: place.json("request", request)?,
+                    invited: place.sites("invited", &invited)?,
+                    scoring_rounds: scoring_rounds.into_iter().collect(),
+                    budget_micro: place.parse("budget_micro", &budget_micro)?,
+                    policy: to_digest(&policy),
+                    created_at: place.time.clone(),
+                    entry: place.index,
+                    consents: BTreeMap::new(),
+                    phase: PhaseState::Consent { deadline: UnixSeconds(consent_deadline) },
+                    cohort: Vec::new(),
+                    roster: None,
+                    parameters: to_digest(&initial_parameters),
+                    rounds: BTreeMap::new(),
+                    contributions: BTreeMap::new(),
+                    statement: None,
+                };
+                self.jobs.insert(id.clone(), requested);
+                self.job_order.push(id);
+            }
+            Record::ConsentGiven { job, site, statement } => {
+                let site: SiteId = place.parse("site", &site)?;
+                let consent =
+                    ConsentState { accepted: true, rule: None, statement: to_digest(&statement) };
+                place.job(self, &job)?.consents.insert(site, consent);
+            }
+            Record::ConsentRefused { job, site, rule, statement } => {
+                let site: SiteId = place.parse("site", &site)?;
+                let consent =
+                    ConsentState { accepted: false, rule: Some(rule), statement: to_digest(&statement) };
+                place.job(self, &job)?.consents.insert(site, consent);
+            }
+            Record::CohortFixed { job, sites, deadline } => {
+                let cohort = place.sites("sites", &sites)?;
+                let job = place.job(self, &job)?;
+                job.cohort = cohort;
+                job.phase = PhaseState::AdvertiseKeys { deadline: UnixSeconds(deadline) };
+            }
+            Record::RosterFixed { job, roster, sites, deadline } => {
+                let cohort = place.sites("sites", &sites)?;
+                let job = place.job(self, &job)?;
+                job.cohort = cohort;
+                job.roster = Some(to_digest(&roster));
+                job.phase = PhaseState::Encapsulate { deadline: UnixSeconds(deadline) };
+            }
+            Record::JobStarted { job } => place.job(self, &job)?.phase = PhaseState::Running,
+            Record::JobAborted { job, reason, culprits } => {
+                let culprits = place.sites("culprits", &culprits)?;
+                place.job(self, &job)?.phase = PhaseState::Aborted { reason, culprits };
+            }
+            Record::JobFinished { job, .. } => place.job(self, &job)?.phase = PhaseState::Finished,
+            Record::ContributionScored { job, round, rows, .. } => {
+                let round = place.round(round)?;
+                let entry = place.index;
+                place.job(self, &job)?.contributions.insert(round, super::ContributionState { rows, entry });
+            }
+            Record::RewardStated { job, statement, .. } => {
+                place.job(self, &job)?.statement = Some(StatementState { statement, entry: place.index });
+            }
+            other => return self.fold_round(place, other),
+        }
+        Ok(())
+    }
+
+    pub(super) fn fold_round(&mut self, place: &Place, record: Record) -> Result<(), FoldError> {
+        match record {
+            Record::RoundContext { job, round, context, signed, scoring, parameters, deadline } => {
+                let number = place.round(round)?;
+                let begun = RoundState {
+                    round: number,
+                    context: to_digest(&context),
+                    signed,
+                    scoring,
+                    parameters_before: to_digest(&parameters),
+                    deadline: UnixSeconds(deadline),
+                    started_at: place.time.clone(),
+                    entry: place.index,
+                    agreed: None,
+                    outcome: OutcomeState::Open,
+                    participation: BTreeMap::new(),
+                };
+                place.job(self, &job)?.rounds.insert(number, begun);
+            }
+            Record::RoundAgreed { job, round, agreed, signed, deadline, .. } => {
+                let agreement = AgreedState {
+                    agreed: place.sites("agreed", &agreed)?,
+                    signed: place.sites("signed", &signed)?,
+                    deadline: UnixSeconds(deadline),
+                };
+                round_of(self, place, &job, round)?.agreed = Some(agreement);
+            }
+            Record::RoundOpened {
+                job,
+                round,
+                batches,
+                parameters_after,
+                coalitions,
+                evaluation_deadline,
+                ..
+            } => {
+                let parameters_after = to_digest(&parameters_after);
+                round_of(self, place, &job, round)?.outcome = OutcomeState::Opened(OpenedState {
+                    batches,
+                    parameters_after,
+                    coalitions,
+                    evaluation_deadline: UnixSeconds(evaluation_deadline),
+                });
+                place.job(self, &job)?.parameters = parameters_after;
+            }
+            Record::RoundAborted { job, round, reason, culprits } => {
+                let culprits = place.sites("culprits", &culprits)?;
+                round_of(self, place, &job, round)?.outcome = OutcomeState::Aborted { reason, culprits };
+            }
+            Record::ParticipationRecorded { job, round, site, uploaded, agreed, signed, unmasked, .. } => {
+                let site = place.parse("site", &site)?;
+                let part = ParticipationState { uploaded, agreed, signed, unmasked };
+                round_of(self, place, &job, round)?.participation.insert(site, part);
+            }
+            other => return Err(place.misplaced(&other)),
+        }
+        Ok(())
+    }
+}
+
+fn round_of<'a>(
+    state: &'a mut State,
+    place: &Place,
+    job: &str,
+    round: u32,
+) -> Result<&'a mut RoundState, FoldError> {
+    let number: RoundNumber = place.round(round)?;
+    let unknown = place.unknown("round", format!("{job}/{round}"));
+    place.job(state, job)?.rounds.get_mut(&number).ok_or(unknown)
+}

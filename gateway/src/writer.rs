@@ -1,0 +1,304 @@
+//! The one writer of the ledger: a thread of its own, because the ledger is synchronous and waits for the disk.
+//!
+//! Commands queue up; the writer takes what has gathered (at most [`BATCH`]) and appends it with one wait for the
+//! disk (group commit). Once durable, the entries are applied to the fold and the commands are answered, so that
+//! whoever is answered also reads the new state. A full queue pushes back. After a storage failure that leaves open
+//! what is stored, nothing more is written: the process is to end and to read the truth back at its next start.
+
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+
+use konclave_ledger::{AppendError, CosignError, EntryDraft, Ledger, Timestamp};
+use tokio::sync::oneshot;
+use tokio::sync::watch;
+
+use crate::core::{Caller, Clock, Entry};
+use crate::projections::{State, to_hash};
+
+/// The most entries appended with one wait for the disk.
+const BATCH: usize = 256;
+/// Commands that may wait; beyond it they are refused.
+const QUEUE: usize = 1024;
+
+/// Why the writer did not take a command. Nothing was appended.
+#[derive(Debug, thiserror::Error)]
+pub enum WriterError {
+    /// Too many commands wait.
+    #[error("the ledger's queue is full")]
+    Busy,
+    /// The writer has stopped: the gateway is going down.
+    #[error("the ledger's writer has stopped")]
+    Stopped,
+    /// The ledger refused the entries.
+    #[error("the ledger refused the entries: {reason}")]
+    Refused {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Called once when the ledger's state can no longer be known; ends the process.
+pub type OnStop = Box<dyn Fn(&str) + Send>;
+
+/// The queue of the writer, and the ledger for reading. Cloning shares both.
+#[derive(Clone)]
+pub struct LedgerHandle {
+    queue: SyncSender<Command>,
+    ledger: Arc<RwLock<Ledger>>,
+}
+
+enum Command {
+    Append { caller: Caller, entries: Vec<Entry>, answer: oneshot::Sender<Result<Vec<u64>, WriterError>> },
+    Cosign { line: String, answer: oneshot::Sender<Result<(), CosignError>> },
+}
+
+/// What the writer thread works with.
+pub(crate) struct Writer {
+    pub(crate) ledger: Ledger,
+    pub(crate) state: Arc<RwLock<State>>,
+    pub(crate) changes: watch::Sender<u64>,
+    pub(crate) clock: Clock,
+    pub(crate) on_stop: OnStop,
+}
+
+impl LedgerHandle {
+    /// Starts the writer's thread. It ends when the last handle is dropped.
+    pub(crate) fn start(writer: Writer) -> std::io::Result<Self> {
+        let (queue, commands) = sync_channel(QUEUE);
+        let ledger = Arc::new(RwLock::new(writer.ledger));
+        let thread = Thread {
+            ledger: Arc::clone(&ledger),
+            state: writer.state,
+            changes: writer.changes,
+            clock: writer.clock,
+            on_stop: writer.on_stop,
+        };
+        std::thread::Builder::new().name("ledger-writer".to_owned()).spawn(move || thread.run(&commands))?;
+        Ok(Self { queue, ledger })
+    }
+
+    /// Appends entries together and applies them; durable on return.
+    ///
+    /// # Errors
+    /// [`WriterError`]; nothing was appended.
+    pub async fn append(&self, caller: Caller, entries: Vec<Entry>) -> Result<Vec<u64>, WriterError> {
+        if entries.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (answer, answered) = oneshot::channel();
+        self.send(Command::Append { caller, entries, answer })?;
+        answered.await.map_err(|_| WriterError::Stopped)?
+    }
+
+    /// Adds a witness's cosignature to the current checkpoint; durable on return.
+    ///
+    /// # Errors
+    /// The outer error if the writer did not take it, the inner one if the line is not accepted.
+    pub async fn add_cosignature(&self, line: String) -> Result<Result<(), CosignError>, WriterError> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Command::Cosign { line, answer })?;
+        answered.await.map_err(|_| WriterError::Stopped)
+    }
+
+    /// The ledger, for reading. It may wait for the disk: use [`LedgerHandle::read`] on async threads.
+    pub fn ledger(&self) -> RwLockReadGuard<'_, Ledger> {
+        self.ledger.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads the ledger on a thread that may block.
+    ///
+    /// # Errors
+    /// [`WriterError::Stopped`] if the runtime is shutting down.
+    pub async fn read<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Ledger) -> T + Send + 'static,
+    ) -> Result<T, WriterError> {
+        let handle = self.clone();
+        tokio::task::spawn_blocking(move || look(&handle.ledger())).await.map_err(|_| WriterError::Stopped)
+    }
+
+    fn send(&self, command: Command) -> Result<(), WriterError> {
+        self.queue.try_send(command).map_err(|refused| match refused {
+            TrySendError::Full(_) => WriterError::Busy,
+            TrySendError::Disconnected(_) => WriterError::Stopped,
+        })
+    }
+}
+
+struct Thread {
+    ledger: Arc<RwLock<Ledger>>,
+    state: Arc<RwLock<State>>,
+    changes: watch::Sender<u64>,
+    clock: Clock,
+    on_stop: OnStop,
+}
+
+struct Pending {
+    caller: Caller,
+    entries: Vec<Entry>,
+    answer: oneshot::Sender<Result<Vec<u64>, WriterError>>,
+}
+
+/// The gateway must end: what is stored is not known, or the fold does not follow it.
+struct Stop(String);
+
+impl Thread {
+    fn run(self, commands: &Receiver<Command>) {
+        while let Ok(first) = commands.recv() {
+            if let Err(Stop(message)) = self.round(first, commands) {
+                tracing::error!(%message, "the ledger's writer stops");
+                (self.on_stop)(&message);
+                return;
+            }
+        }
+    }
+
+    /// Takes what has gathered, appends it in one go, then the cosignatures.
+    fn round(&self, first: Command, commands: &Receiver<Command>) -> Result<(), Stop> {
+        let (mut appends, mut cosignatures, mut size) = (Vec::new(), Vec::new(), 0);
+        let mut next = Some(first);
+        while let Some(command) = next {
+            match command {
+                Command::Append { caller, entries, answer } => {
+                    size += entries.len();
+                    appends.push(Pending { caller, entries, answer });
+                }
+                Command::Cosign { line, answer } => cosignatures.push((line, answer)),
+            }
+            next = if size < BATCH { commands.try_recv().ok() } else { None };
+        }
+        self.append(appends)?;
+        for (line, answer) in cosignatures {
+            let added = self.write().add_cosignature(&line).map(|_| ());
+            let stop = matches!(added, Err(CosignError::Poisoned)).then(|| Stop("the ledger is poisoned".to_owned()));
+            // A client that went away does not need its answer.
+            let _ = answer.send(added);
+            if let Some(stop) = stop {
+                return Err(stop);
+            }
+            self.notify();
+        }
+        Ok(())
+    }
+
+    /// Appends all commands together; if one of them is refused, each by itself, so that nobody suffers for another.
+    fn append(&self, pending: Vec<Pending>) -> Result<(), Stop> {
+        let mut drafted = Vec::new();
+        for command in pending {
+            match self.drafts(&command) {
+                Ok(drafts) => drafted.push((command, drafts)),
+                Err(refused) => drop(command.answer.send(Err(refused))),
+            }
+        }
+        if drafted.is_empty() {
+            return Ok(());
+        }
+        let all: Vec<EntryDraft> = drafted.iter().flat_map(|(_, drafts)| drafts.clone()).collect();
+        match self.store(all)? {
+            Ok(indexes) => {
+                let mut indexes = indexes.into_iter();
+                for (command, drafts) in drafted {
+                    let own = indexes.by_ref().take(drafts.len()).collect();
+                    let _ = command.answer.send(Ok(own));
+                }
+            }
+            Err(refused) if drafted.len() == 1 => {
+                for (command, _) in drafted {
+                    let _ = command.answer.send(Err(WriterError::Refused { reason: refused.clone() }));
+                }
+            }
+            Err(_) => {
+                for (command, drafts) in drafted {
+                    let stored = self.store(drafts)?;
+                    let _ = command.answer.send(stored.map_err(|reason| WriterError::Refused { reason }));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The command's entries as the ledger takes them, their statements stored and their references known to the fold.
+    fn drafts(&self, command: &Pending) -> Result<Vec<EntryDraft>, WriterError> {
+        let refused = |reason: String| WriterError::Refused { reason };
+        let policy = {
+            let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+            for entry in &command.entries {
+                state.check(&entry.record).map_err(|error| refused(error.to_string()))?;
+            }
+            state.policy.as_ref().map(to_hash)
+        };
+        let mut drafts = Vec::new();
+        for entry in &command.entries {
+            let statement = match &entry.statement {
+                Some(envelope) => {
+                    Some(self.write().put_statement(envelope).map_err(|error| refused(error.to_string()))?)
+                }
+                None => None,
+            };
+            drafts.push(EntryDraft {
+                actor: command.caller.actor.clone(),
+                role: command.caller.role.clone(),
+                site: entry.site.clone(),
+                action: entry.record.action().to_owned(),
+                object: entry.object.clone(),
+                old: entry.old,
+                new: entry.new,
+                reason: entry.reason.clone(),
+                request_id: command.caller.ledger_request_id(),
+                policy,
+                commitments: entry.commitments.clone(),
+                statement,
+                record: entry.record.to_value().map_err(|error| refused(error.to_string()))?,
+            });
+        }
+        Ok(drafts)
+    }
+
+    /// Appends, then applies. The inner error is a refusal: nothing was stored.
+    fn store(&self, drafts: Vec<EntryDraft>) -> Result<Result<Vec<u64>, String>, Stop> {
+        let now = match Timestamp::from_unix_millis(self.clock.unix_millis()) {
+            Ok(now) => now,
+            Err(error) => return Ok(Err(format!("the clock cannot be read: {error}"))),
+        };
+        let appended = self.write().append(drafts, now);
+        let indexes = match appended {
+            Ok(indexes) => indexes,
+            Err(error @ (AppendError::Ambiguous(_) | AppendError::Poisoned)) => return Err(Stop(error.to_string())),
+            Err(
+                error @ (AppendError::Draft { .. }
+                | AppendError::StatementMissing { .. }
+                | AppendError::NotStored(_)),
+            ) => return Ok(Err(error.to_string())),
+        };
+        let ledger = self.ledger.read().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        for index in &indexes {
+            let leaf = match ledger.leaf(*index) {
+                Ok(Some(leaf)) => leaf,
+                Ok(None) => return Err(Stop(format!("entry {index} was appended but is not there"))),
+                Err(error) => return Err(Stop(error.to_string())),
+            };
+            state.apply(*index, &leaf).map_err(|error| Stop(error.to_string()))?;
+        }
+        drop((ledger, state));
+        self.notify();
+        Ok(Ok(indexes))
+    }
+
+    fn write(&self) -> std::sync::RwLockWriteGuard<'_, Ledger> {
+        self.ledger.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn notify(&self) {
+        self.changes.send_modify(|count| *count = count.wrapping_add(1));
+    }
+}
+
+/// Ends the process with a message: what production gives as [`OnStop`].
+#[must_use]
+pub fn exit_process() -> OnStop {
+    Box::new(|message| {
+        tracing::error!(%message, "the ledger cannot be written; the gateway ends so that a restart reads the truth back");
+        std::process::exit(74);
+    })
+}
