@@ -93,6 +93,8 @@ problem_types! {
     TooLarge = "too-large", 413, "The body is too large";
     /// The body has a media type that is not read here.
     UnsupportedMediaType = "unsupported-media-type", 415, "The media type is not supported";
+    /// The requested range starts behind the end. `Content-Range` states the length; ask for less.
+    RangeNotSatisfiable = "range-not-satisfiable", 416, "The range lies outside the resource";
     /// The message was read but breaks a rule of the protocol or of the policy. The detail names the rule.
     Rejected = "rejected", 422, "The message breaks a rule";
     /// The same idempotency key came before with another body. Use a new key for a new request.

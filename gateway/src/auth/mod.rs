@@ -1,0 +1,51 @@
+//! Who asks, and may they: client certificates of members, access tokens of partner clients, Cedar policies.
+
+pub mod assertion;
+pub mod clients;
+pub mod jwt;
+pub mod principal;
+pub mod replay;
+pub mod tokens;
+
+use std::fmt;
+
+use konclave_policies::authorization::{Action, Authorizer, Resource};
+
+pub use principal::{MemberPrincipal, Principal};
+
+use crate::error::ApiError;
+
+/// Asks the policies. A deny names the policies that decided it, and is logged.
+///
+/// # Errors
+/// [`ApiError::Forbidden`].
+pub fn authorize(
+    authorizer: &Authorizer,
+    principal: &Principal,
+    action: Action,
+    resource: &Resource,
+) -> Result<(), ApiError> {
+    let asking = konclave_policies::authorization::Principal {
+        id: principal.id.clone(),
+        roles: principal.roles.clone(),
+        organisation: principal.organisation.clone(),
+    };
+    let decision = authorizer.decide(&asking, action, resource);
+    if decision.allow {
+        tracing::debug!(principal = %principal, %action, policies = ?decision.policy_ids, "allowed");
+        return Ok(());
+    }
+    tracing::info!(principal = %principal, %action, resource = %resource.id, policies = ?decision.policy_ids, "denied");
+    Err(ApiError::Forbidden {
+        principal: principal.id.clone(),
+        action: action.to_string(),
+        resource: format!("{} {}", resource.kind, resource.id),
+        policy_ids: decision.policy_ids,
+    })
+}
+
+impl fmt::Display for Principal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.id, self.organisation)
+    }
+}

@@ -1,0 +1,168 @@
+//! The principal of a request: a member by its client certificate, else a partner client by its access token.
+
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use axum::http::header;
+use axum::http::request::Parts;
+use axum_server::tls::TlsInfo;
+use konclave_crypto::{Digest, MemberRole, SiteId, UnixSeconds};
+use konclave_policies::authorization::Role;
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use super::tokens::Tokens;
+use crate::core::App;
+use crate::error::ApiError;
+
+/// Who asks, as authentication established it. An axum extractor: without a valid credential the handler does not
+/// run and the client gets a 401 problem.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Principal {
+    /// A site id or client id.
+    pub id: String,
+    /// What it may act as.
+    pub roles: Vec<Role>,
+    /// The organisation it acts for; of a member, its legal entity.
+    pub organisation: String,
+    /// The member, if it came with a client certificate.
+    pub member: Option<MemberPrincipal>,
+}
+
+/// A member of the consortium.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemberPrincipal {
+    /// Its id.
+    pub site: SiteId,
+    /// `site` or `evaluator`.
+    pub role: MemberRole,
+}
+
+impl Principal {
+    /// The member that asks; a partner client has no part in what only members do.
+    ///
+    /// # Errors
+    /// [`ApiError::Unauthenticated`].
+    pub fn member(&self) -> Result<&MemberPrincipal, ApiError> {
+        self.member.as_ref().ok_or_else(|| {
+            ApiError::unauthenticated("only members do this: connect with a site's client certificate")
+        })
+    }
+
+    /// The member that asks, if it is the site the path names.
+    ///
+    /// # Errors
+    /// [`ApiError::Unauthenticated`], or [`ApiError::Forbidden`] for another site's place.
+    pub fn member_as(&self, site: &SiteId) -> Result<&MemberPrincipal, ApiError> {
+        let member = self.member()?;
+        if member.site == *site {
+            return Ok(member);
+        }
+        Err(ApiError::Forbidden {
+            principal: self.id.clone(),
+            action: "act for".to_owned(),
+            resource: format!("site {site}"),
+            policy_ids: vec!["own-site-only".to_owned()],
+        })
+    }
+}
+
+impl FromRequestParts<App> for Principal {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        if let Some(known) = parts.extensions.get::<Self>() {
+            return Ok(known.clone());
+        }
+        let certificate =
+            parts.extensions.get::<Arc<TlsInfo>>().and_then(|tls| tls.peer_certificates.first().cloned());
+        let principal = match certificate {
+            Some(der) => member(app, &der)?,
+            None => client(parts, app.clock().now())?,
+        };
+        parts.extensions.insert(principal.clone());
+        Ok(principal)
+    }
+}
+
+/// The member a client certificate belongs to: its name and its key must be those of the enrolment.
+fn member(app: &App, der: &[u8]) -> Result<Principal, ApiError> {
+    let presented = PresentedCertificate::parse(der)?;
+    let unknown = || {
+        ApiError::unknown_certificate(
+            "the client certificate is not that of an enrolled member; enrol again, or ask the operator whether \
+             the gateway has taken the enrolment in",
+        )
+    };
+    let member = app.member_by_tls_spki(&presented.spki).ok_or_else(unknown)?;
+    let membership = &member.certificate.membership;
+    if membership.site.as_str() != presented.name {
+        return Err(unknown());
+    }
+    let now = app.clock().now();
+    if !member.is_valid_at(now) {
+        return Err(ApiError::unknown_certificate(format!(
+            "the membership of {} is over or was revoked; enrol again",
+            membership.site
+        )));
+    }
+    let role = match membership.role {
+        MemberRole::Site => Role::Site,
+        MemberRole::Evaluator => Role::Evaluator,
+        MemberRole::Gateway => return Err(unknown()),
+    };
+    app.heard_from(&membership.site);
+    Ok(Principal {
+        id: membership.site.to_string(),
+        roles: vec![role],
+        organisation: membership.legal_entity.clone(),
+        member: Some(MemberPrincipal { site: membership.site.clone(), role: membership.role }),
+    })
+}
+
+/// What of a client certificate counts; its chain and validity were checked in the TLS handshake.
+struct PresentedCertificate {
+    name: String,
+    spki: Digest,
+}
+
+impl PresentedCertificate {
+    fn parse(der: &[u8]) -> Result<Self, ApiError> {
+        let unreadable = || ApiError::unknown_certificate("the client certificate could not be read");
+        let (_, certificate) = X509Certificate::from_der(der).map_err(|_| unreadable())?;
+        let mut names = certificate.subject().iter_common_name();
+        let (Some(name), None) = (names.next(), names.next()) else {
+            return Err(ApiError::unknown_certificate("the client certificate needs exactly one common name"));
+        };
+        Ok(Self {
+            name: name.as_str().map_err(|_| unreadable())?.to_owned(),
+            spki: Digest::of(certificate.public_key().raw),
+        })
+    }
+}
+
+/// The partner client of a bearer token.
+fn client(parts: &Parts, now: UnixSeconds) -> Result<Principal, ApiError> {
+    let value = parts.headers.get(header::AUTHORIZATION).ok_or_else(|| {
+        ApiError::unauthenticated(
+            "send `Authorization: Bearer TOKEN` (see POST /oauth/token), or connect with a client certificate",
+        )
+    })?;
+    let token = value
+        .to_str()
+        .ok()
+        .and_then(|text| text.split_once(' '))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+        .map(|(_, token)| token.trim())
+        .ok_or_else(|| ApiError::unauthenticated("the Authorization header is not `Bearer TOKEN`"))?;
+    let tokens = parts
+        .extensions
+        .get::<Arc<Tokens>>()
+        .ok_or_else(|| ApiError::internal("the token service is not part of this router"))?;
+    let access = tokens.verify(token, now)?;
+    Ok(Principal {
+        id: access.client_id,
+        roles: access.roles,
+        organisation: access.organisation,
+        member: None,
+    })
+}

@@ -1,0 +1,24 @@
+//! The gateway of a Konclave consortium: the only HTTP server.
+//!
+//! Sites reach it with their client certificates, partner systems with access tokens, both over TLS 1.3. It hands out
+//! what the coordinator decided, relays the messages of secure aggregation, and opens sums that only the agreed set of
+//! sites can open. Its state is a fold over the ledger: it can be stopped at any instant and started anew.
+//!
+//! The edge (`cli`, `config`, `tls`, `auth`, `extract`, `error`, `request`, `router`, `routes`, `blobs`, `traffic`)
+//! knows HTTP; the core (`core`, `writer`, `projections`, `coordinator`, `rounds_store`) does not.
+//!
+//! What it is not: it never sees one site's update unmasked, holds no data of a site, and nothing attests the
+//! hardware it runs on.
+
+pub mod auth;
+pub mod blobs;
+pub mod config;
+pub mod coordinator;
+pub mod core;
+pub mod error;
+pub mod extract;
+pub mod folder;
+pub mod projections;
+pub mod request;
+pub mod rounds_store;
+pub mod writer;
