@@ -1,0 +1,363 @@
+//! The round context: everything two sites must agree on before they mask, in one signed value.
+//!
+//! Its digest enters the derivation of every mask seed and every sealing key. Sites that were shown different models,
+//! rosters or parameters therefore derive unrelated masks, and nothing they upload can be opened together.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+use crate::encoding::{Encoding, EncodingError};
+use crate::identity::{IdentityKey, Signature};
+use crate::ids::{JobId, RoundNumber, SiteId, UnixSeconds};
+use crate::membership::{ConsortiumRoot, MemberRole, MembershipCertificate, MembershipError};
+use crate::setup::Roster;
+use crate::transcript::Transcript;
+
+/// What a round opens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// One sum over all agreed sites.
+    Full,
+    /// One sum per batch, for contribution scoring.
+    Group,
+}
+
+impl Mode {
+    /// The mode's wire name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Group => "group",
+        }
+    }
+}
+
+/// All public parameters of one round.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct RoundContext {
+    /// The job.
+    pub job: JobId,
+    /// The round of the job.
+    pub round: RoundNumber,
+    /// Digest of the global model that sites train from.
+    pub model: Digest,
+    /// Digest of the job's roster.
+    pub roster: Digest,
+    /// Partition of the roster; only whole batches are ever summed.
+    pub batches: Vec<Vec<SiteId>>,
+    /// What is opened.
+    pub mode: Mode,
+    /// Fixed-point encoding of updates.
+    pub encoding: Encoding,
+    /// Shares needed to recover a seed, and signatures needed to open: more than two thirds of the roster.
+    pub threshold: u16,
+    /// Fewest sites in an agreed set.
+    pub min_agreed: u16,
+    /// Fewest sites in a batch that is opened by itself (mode group).
+    pub min_batch: u16,
+    /// Digest of the round policy in force.
+    pub policy: Digest,
+    /// Digest of the training instructions.
+    pub training: Digest,
+    /// Size of the ledger when the context was written.
+    pub ledger_size: u64,
+    /// Root of the ledger at that size.
+    pub ledger_root: Digest,
+}
+
+/// Why a context was not accepted. The gateway that signed it is at fault; a site must not train on it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ContextError {
+    /// The gateway's certificate does not hold.
+    #[error("the gateway's certificate was refused: {0}")]
+    Gateway(#[from] MembershipError),
+    /// The signature is not the certified gateway's.
+    #[error("the context is not signed by the gateway named in it")]
+    Signature,
+    /// The context names another job than the roster.
+    #[error("the context is for job `{context}`, the roster for `{roster}`")]
+    Job {
+        /// Job in the context.
+        context: JobId,
+        /// Job of the roster.
+        roster: JobId,
+    },
+    /// The context names another roster.
+    #[error("the context names another roster than the one keys were set up with")]
+    Roster,
+    /// The batches are not an exact partition of the roster.
+    #[error("batches must hold every site of the roster exactly once: {}", .site.as_ref().map_or("an empty batch", SiteId::as_str))]
+    Batches {
+        /// The site that is missing, repeated or unknown; `None` for an empty batch.
+        site: Option<SiteId>,
+    },
+    /// The threshold is not more than two thirds of the roster, or above it.
+    #[error("threshold {threshold} must be above 2/3 of {sites} sites and at most {sites}")]
+    Threshold {
+        /// Threshold in the context.
+        threshold: u16,
+        /// Sites in the roster.
+        sites: usize,
+    },
+    /// The smallest agreed set is out of range or below the site's own floor.
+    #[error("min_agreed {found} must be from {floor} to {sites}")]
+    MinAgreed {
+        /// Value in the context.
+        found: u16,
+        /// Least value allowed.
+        floor: u16,
+        /// Sites in the roster.
+        sites: usize,
+    },
+    /// A batch that would be opened alone is too small.
+    #[error("a batch of {found} sites would be opened by itself; at least {floor} are needed")]
+    MinBatch {
+        /// Sites in the smallest batch, or `min_batch` itself when that is below the floor.
+        found: usize,
+        /// Least value allowed.
+        floor: u16,
+    },
+    /// The roster is smaller than the site's own floor.
+    #[error("the roster has {found} sites; this site takes part with at least {floor}")]
+    MinSites {
+        /// Sites in the roster.
+        found: usize,
+        /// The site's floor.
+        floor: u16,
+    },
+    /// The encoding is not sound for this many sites.
+    #[error("the encoding was refused: {0}")]
+    Encoding(#[from] EncodingError),
+}
+
+/// Floors that a site sets for itself; a context below any of them is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SiteFloor {
+    /// Fewest sites in the roster.
+    pub min_sites: u16,
+    /// Fewest sites in an agreed set.
+    pub min_agreed: u16,
+    /// Fewest sites in a batch that is opened by itself (mode group).
+    pub min_batch: u16,
+}
+
+/// Least agreed set of any round: one site alone is never opened.
+const LEAST_AGREED: u16 = 2;
+/// Least batch of mode group: one site alone is never opened.
+const LEAST_OPEN_BATCH: u16 = 2;
+
+impl RoundContext {
+    pub(crate) fn transcript(&self) -> Transcript {
+        let head = Transcript::new("context")
+            .text(self.job.as_str())
+            .number(self.round.get().into())
+            .digest(&self.model)
+            .digest(&self.roster)
+            .list(self.batches.iter(), |t, batch| t.list(batch.iter(), |t, site| t.text(site.as_str())))
+            .text(self.mode.as_str());
+        self.encoding
+            .append_to(head)
+            .number(self.threshold.into())
+            .number(self.min_agreed.into())
+            .number(self.min_batch.into())
+            .digest(&self.policy)
+            .digest(&self.training)
+            .number(self.ledger_size)
+            .digest(&self.ledger_root)
+    }
+
+    /// The context's digest, which every message of the round carries.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        self.transcript().hash()
+    }
+
+    /// Checks every rule that does not depend on a site's own floors.
+    ///
+    /// # Errors
+    /// [`ContextError`] names the broken rule.
+    pub fn validate(&self, roster: &Roster) -> Result<(), ContextError> {
+        if self.job != *roster.job() {
+            return Err(ContextError::Job { context: self.job.clone(), roster: roster.job().clone() });
+        }
+        if self.roster != roster.digest() {
+            return Err(ContextError::Roster);
+        }
+        let sites = roster.len();
+        self.check_partition(roster)?;
+        let threshold = usize::from(self.threshold);
+        if threshold * 3 <= sites * 2 || threshold > sites {
+            return Err(ContextError::Threshold { threshold: self.threshold, sites });
+        }
+        if self.min_agreed < LEAST_AGREED || usize::from(self.min_agreed) > sites {
+            return Err(ContextError::MinAgreed { found: self.min_agreed, floor: LEAST_AGREED, sites });
+        }
+        if self.mode == Mode::Group {
+            self.check_open_batches(self.min_batch.max(LEAST_OPEN_BATCH))?;
+        }
+        Ok(self.encoding.validate(sites)?)
+    }
+
+    fn check_partition(&self, roster: &Roster) -> Result<(), ContextError> {
+        let mut seen = BTreeSet::new();
+        for batch in &self.batches {
+            if batch.is_empty() {
+                return Err(ContextError::Batches { site: None });
+            }
+            for site in batch {
+                if roster.index_of(site).is_none() || !seen.insert(site) {
+                    return Err(ContextError::Batches { site: Some(site.clone()) });
+                }
+            }
+        }
+        match roster.sites().find(|site| !seen.contains(site)) {
+            Some(missing) => Err(ContextError::Batches { site: Some(missing.clone()) }),
+            None => Ok(()),
+        }
+    }
+
+    fn check_open_batches(&self, floor: u16) -> Result<(), ContextError> {
+        match self.batches.iter().map(Vec::len).min() {
+            Some(found) if found < usize::from(floor) => Err(ContextError::MinBatch { found, floor }),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn check_floor(&self, roster: &Roster, floor: &SiteFloor) -> Result<(), ContextError> {
+        let sites = roster.len();
+        if sites < usize::from(floor.min_sites) {
+            return Err(ContextError::MinSites { found: sites, floor: floor.min_sites });
+        }
+        if self.min_agreed < floor.min_agreed {
+            return Err(ContextError::MinAgreed { found: self.min_agreed, floor: floor.min_agreed, sites });
+        }
+        if self.mode == Mode::Group {
+            if self.min_batch < floor.min_batch {
+                return Err(ContextError::MinBatch { found: self.min_batch.into(), floor: floor.min_batch });
+            }
+            self.check_open_batches(floor.min_batch)?;
+        }
+        Ok(())
+    }
+
+    /// The batch that holds `site`.
+    #[must_use]
+    pub fn batch_of(&self, site: &SiteId) -> Option<&[SiteId]> {
+        self.batches.iter().find(|batch| batch.contains(site)).map(Vec::as_slice)
+    }
+
+    /// The sites with which `site` shares a pairwise mask: the complete graph over the roster (mode full) or over
+    /// the site's own batch (mode group).
+    ///
+    /// Everything else in this crate asks this function, so that a sparser graph needs a change here only.
+    #[must_use]
+    pub fn neighbours(&self, site: &SiteId) -> BTreeSet<SiteId> {
+        let reach = |batch: &&Vec<SiteId>| self.mode == Mode::Full || batch.contains(site);
+        self.batches.iter().filter(reach).flatten().filter(|other| *other != site).cloned().collect()
+    }
+
+    /// The sites to which `site` deals shares of its seeds: every other site of the roster, in both modes.
+    #[must_use]
+    pub fn share_holders(&self, site: &SiteId) -> BTreeSet<SiteId> {
+        self.batches.iter().flatten().filter(|other| *other != site).cloned().collect()
+    }
+
+    /// The agreed set that the uploads `uploaded` allow: the union of the batches that uploaded completely.
+    #[must_use]
+    pub fn agreed_set(&self, uploaded: &BTreeSet<SiteId>) -> BTreeSet<SiteId> {
+        let complete = |batch: &&Vec<SiteId>| batch.iter().all(|site| uploaded.contains(site));
+        self.batches.iter().filter(complete).flatten().cloned().collect()
+    }
+
+    /// The sums that are opened for an agreed set: one in mode full, one per batch in mode group.
+    pub(crate) fn opened_groups(&self, agreed: &BTreeSet<SiteId>) -> Vec<BTreeSet<SiteId>> {
+        match self.mode {
+            Mode::Full => vec![agreed.clone()],
+            Mode::Group => self
+                .batches
+                .iter()
+                .map(|batch| batch.iter().cloned().collect::<BTreeSet<_>>())
+                .filter(|batch| batch.is_subset(agreed))
+                .collect(),
+        }
+    }
+
+    /// The pairwise masks that stay in the sum of `agreed` because their other end is not in it:
+    /// for each site in the set, its neighbours outside.
+    pub(crate) fn open_pairs(&self, agreed: &BTreeSet<SiteId>) -> BTreeMap<SiteId, BTreeSet<SiteId>> {
+        let outside = |site: &SiteId| self.neighbours(site).difference(agreed).cloned().collect();
+        agreed.iter().map(|site| (site.clone(), outside(site))).collect()
+    }
+}
+
+/// A context with the gateway's signature and certificate, as it is published and written to the ledger.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct SignedContext {
+    /// The parameters.
+    pub context: RoundContext,
+    /// The gateway's certificate.
+    pub gateway: MembershipCertificate,
+    /// The gateway's signature over the parameters.
+    pub signature: Signature,
+}
+
+impl SignedContext {
+    /// Signs a context with the gateway's key.
+    #[must_use]
+    pub fn sign(context: RoundContext, gateway: MembershipCertificate, key: &IdentityKey) -> Self {
+        let signature = key.sign_transcript(&context.transcript());
+        Self { context, gateway, signature }
+    }
+
+    /// Checks the chain root, gateway, signature, then every rule of the context and the site's own floors.
+    ///
+    /// # Errors
+    /// [`ContextError`] names the first check that failed.
+    pub fn verify(
+        &self,
+        root: &ConsortiumRoot,
+        roster: &Roster,
+        now: UnixSeconds,
+        floor: &SiteFloor,
+    ) -> Result<VerifiedContext, ContextError> {
+        root.verify_role(&self.gateway, MemberRole::Gateway, now)?;
+        let key = &self.gateway.membership.identity_key;
+        if !key.verifies_transcript(&self.context.transcript(), &self.signature) {
+            return Err(ContextError::Signature);
+        }
+        self.context.validate(roster)?;
+        self.context.check_floor(roster, floor)?;
+        Ok(VerifiedContext { digest: self.context.digest(), context: self.context.clone() })
+    }
+}
+
+/// A context that passed [`SignedContext::verify`]; there is no other way to make one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VerifiedContext {
+    context: RoundContext,
+    digest: Digest,
+}
+
+impl VerifiedContext {
+    /// The parameters.
+    #[must_use]
+    pub fn context(&self) -> &RoundContext {
+        &self.context
+    }
+
+    /// The context's digest.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+}

@@ -1,0 +1,161 @@
+//! Packing of b-bit ring elements, least significant bit first.
+//!
+//! Element `j` occupies bits `j*b .. (j+1)*b` of the body, where bit `k` of a body is bit `k % 8` of byte `k / 8`.
+//! Eight elements take exactly `b` bytes, so a run that starts at a multiple of eight elements starts on a byte.
+
+use super::ring_vector::lane_mask;
+
+/// Why a packed body was refused: its sender did not follow the format.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PackingError {
+    /// The width is outside 1..=32.
+    #[error("an element has 1 to 32 bits, not {found}")]
+    Bits {
+        /// The width given.
+        found: u8,
+    },
+    /// The body is shorter or longer than its elements.
+    #[error("the packed body has {found} bytes, expected {expected}")]
+    Length {
+        /// Bytes given.
+        found: u64,
+        /// Bytes expected.
+        expected: u64,
+    },
+    /// The unused bits of the last byte are not zero.
+    #[error("the unused bits after the last element are not zero")]
+    Padding,
+}
+
+/// Bytes of `lanes` packed elements of `bits` bits.
+#[must_use]
+pub fn packed_bytes(lanes: u64, bits: u8) -> u64 {
+    let whole = (lanes / 8).saturating_mul(u64::from(bits));
+    whole.saturating_add((lanes % 8 * u64::from(bits)).div_ceil(8))
+}
+
+/// Packs elements to `bits` bits each (1 to 32). Bits of a lane above `bits` are dropped: reduction modulo 2^b.
+///
+/// # Errors
+/// [`PackingError::Bits`] for a width outside 1..=32.
+pub fn pack(lanes: &[u32], bits: u8) -> Result<Vec<u8>, PackingError> {
+    check_bits(bits)?;
+    let mut packed = Vec::with_capacity(lanes.len() * usize::from(bits) / 8 + 1);
+    pack_onto(&mut packed, lanes, bits);
+    Ok(packed)
+}
+
+/// Appends packed elements to a body that ends on a byte. `bits` is 1..=32.
+pub(crate) fn pack_onto(packed: &mut Vec<u8>, lanes: &[u32], bits: u8) {
+    if bits == 32 {
+        packed.extend(lanes.iter().flat_map(|lane| lane.to_le_bytes()));
+        return;
+    }
+    let (mask, width) = (lane_mask(bits), u32::from(bits));
+    let (mut pending, mut held) = (0_u64, 0_u32);
+    for lane in lanes {
+        pending |= u64::from(lane & mask) << held;
+        held += width;
+        if held >= 32 {
+            packed.extend_from_slice(&low_word(pending).to_le_bytes());
+            pending >>= 32;
+            held -= 32;
+        }
+    }
+    let rest = pending.to_le_bytes();
+    packed.extend(rest.iter().take(held.div_ceil(8) as usize));
+}
+
+/// Unpacks exactly `lanes` elements.
+///
+/// # Errors
+/// [`PackingError`] if the length is wrong or padding bits are set.
+pub fn unpack(packed: &[u8], lanes: usize, bits: u8) -> Result<Vec<u32>, PackingError> {
+    let mut out = vec![0; lanes];
+    unpack_into(packed, &mut out, bits, |slot, lane| *slot = lane)?;
+    Ok(out)
+}
+
+/// Unpacks one element per slot of `out` and hands both to `each`.
+pub(crate) fn unpack_into(
+    packed: &[u8],
+    out: &mut [u32],
+    bits: u8,
+    each: impl Fn(&mut u32, u32),
+) -> Result<(), PackingError> {
+    check_bits(bits)?;
+    let (found, expected) = (packed.len() as u64, packed_bytes(out.len() as u64, bits));
+    if found != expected {
+        return Err(PackingError::Length { found, expected });
+    }
+    let (mask, width) = (u64::from(lane_mask(bits)), u32::from(bits));
+    let (words, tail) = packed.as_chunks::<4>();
+    let mut last = [0; 4];
+    for (slot, byte) in last.iter_mut().zip(tail) {
+        *slot = *byte;
+    }
+    let mut words = words.iter().copied().chain([last]).map(u32::from_le_bytes);
+    let (mut pending, mut held) = (0_u64, 0_u32);
+    for slot in out {
+        if held < width {
+            pending |= u64::from(words.next().unwrap_or_default()) << held;
+            held += 32;
+        }
+        each(slot, low_word(pending & mask));
+        pending >>= width;
+        held -= width;
+    }
+    if pending == 0 && words.all(|word| word == 0) { Ok(()) } else { Err(PackingError::Padding) }
+}
+
+fn check_bits(bits: u8) -> Result<(), PackingError> {
+    if (1..=32).contains(&bits) { Ok(()) } else { Err(PackingError::Bits { found: bits }) }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the low half is what is asked for")]
+const fn low_word(pending: u64) -> u32 {
+    pending as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn unpacking_inverts_packing(
+            bits in 1_u8..=32,
+            raw in proptest::collection::vec(any::<u32>(), 0..70),
+        ) {
+            let lanes: Vec<u32> = raw.iter().map(|lane| lane & lane_mask(bits)).collect();
+            let packed = pack(&raw, bits).unwrap();
+            prop_assert_eq!(packed.len() as u64, packed_bytes(lanes.len() as u64, bits));
+            prop_assert_eq!(unpack(&packed, lanes.len(), bits).unwrap(), lanes);
+        }
+
+        #[test]
+        fn runs_of_eight_pack_independently(
+            bits in 1_u8..=32,
+            raw in proptest::collection::vec(any::<u32>(), 24..40),
+        ) {
+            let mut parts = pack(&raw[..16], bits).unwrap();
+            pack_onto(&mut parts, &raw[16..], bits);
+            prop_assert_eq!(parts, pack(&raw, bits).unwrap());
+        }
+    }
+
+    #[test]
+    fn malformed_bodies_are_refused() {
+        assert_eq!(unpack(&[0; 4], 2, 17), Err(PackingError::Length { found: 4, expected: 5 }));
+        assert_eq!(unpack(&[0; 6], 2, 17), Err(PackingError::Length { found: 6, expected: 5 }));
+        assert_eq!(unpack(&[0, 0, 0, 0, 0b100], 2, 17), Err(PackingError::Padding));
+        assert!(unpack(&[0, 0, 0, 0, 0b11], 2, 17).is_ok());
+        assert_eq!(unpack(&[1], 0, 17), Err(PackingError::Length { found: 1, expected: 0 }));
+        for bits in [0, 33] {
+            assert_eq!(pack(&[1], bits), Err(PackingError::Bits { found: bits }));
+            assert_eq!(unpack(&[1], 1, bits), Err(PackingError::Bits { found: bits }));
+        }
+    }
+}

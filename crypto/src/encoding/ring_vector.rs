@@ -1,0 +1,67 @@
+//! Vectors over Z_{2^b}, one element per u32 lane.
+
+use std::fmt;
+
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+use super::EncodingError;
+
+/// The bits of a lane that belong to a ring of `bits` bits (1 to 32).
+pub(crate) const fn lane_mask(bits: u8) -> u32 {
+    u32::MAX >> (32 - bits as u32)
+}
+
+/// A secret vector over Z_{2^b}: one site's update before masking. Not `Clone`, not printed, erased on drop.
+#[derive(Zeroize, ZeroizeOnDrop)]
+pub struct RingVector {
+    lanes: Vec<u32>,
+    bits: u8,
+}
+
+impl RingVector {
+    /// Takes a vector of ring elements.
+    ///
+    /// # Errors
+    /// [`EncodingError::RingBits`] for a width outside 1..=32, [`EncodingError::Range`] for an element of 2^b or more.
+    pub fn from_lanes(mut lanes: Vec<u32>, bits: u8) -> Result<Self, EncodingError> {
+        let refused = if !(1..=32).contains(&bits) {
+            EncodingError::RingBits { ring_bits: bits, needed: 1, sites: 1, quantisation_bits: 0 }
+        } else if let Some(index) = lanes.iter().position(|lane| *lane > lane_mask(bits)) {
+            EncodingError::Range { index: index as u64 }
+        } else {
+            return Ok(Self { lanes, bits });
+        };
+        lanes.zeroize();
+        Err(refused)
+    }
+
+    /// The elements, each below 2^b.
+    #[must_use]
+    pub fn lanes(&self) -> &[u32] {
+        &self.lanes
+    }
+
+    /// Width of an element (b).
+    #[must_use]
+    pub fn bits(&self) -> u8 {
+        self.bits
+    }
+
+    /// Number of elements.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.lanes.len()
+    }
+
+    /// Whether there are no elements.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.lanes.is_empty()
+    }
+}
+
+impl fmt::Debug for RingVector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RingVector").field("len", &self.lanes.len()).finish_non_exhaustive()
+    }
+}
