@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use crate::canonical::{CanonicalError, canonical_json};
 use crate::hash::Hash;
-use crate::leaf::{LEAF_VERSION, MAX_LEAF_BYTES};
+use crate::leaf::{LEAF_VERSION, LeafError, MAX_LEAF_BYTES};
 use crate::note::VerifierKey;
 use crate::origin::Origin;
 use crate::timestamp::Timestamp;
@@ -79,6 +79,9 @@ pub enum DraftError {
         /// Its size.
         bytes: usize,
     },
+    /// Written, it would not be readable as an entry.
+    #[error("the entry could not be read back: {0}")]
+    Unreadable(#[from] LeafError),
 }
 
 impl EntryDraft {

@@ -4,6 +4,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use crate::canonical::canonical_json;
+use crate::frontier::Frontier;
 use crate::hash::Hash;
 use crate::origin::Origin;
 use crate::timestamp::{ClockSource, Timestamp};
@@ -92,7 +93,41 @@ pub enum LeafError {
     Time,
 }
 
+/// An entry that doesn't belong where it stands.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LinkError {
+    /// Another log's entry.
+    #[error("the entry belongs to the log {found}")]
+    Origin {
+        /// The log it names.
+        found: Origin,
+    },
+    /// Its number is not its place.
+    #[error("the entry carries the number {found}")]
+    Sequence {
+        /// The number it carries.
+        found: u64,
+    },
+    /// It doesn't follow the entry before it.
+    #[error("the entry does not carry the hash of the entry before it")]
+    Previous,
+}
+
 impl Leaf {
+    /// Checks that the entry is the next one of `origin` after everything that `before` has taken.
+    ///
+    /// # Errors
+    /// [`LinkError`].
+    pub fn check_link(&self, origin: &Origin, before: &Frontier) -> Result<(), LinkError> {
+        if self.origin != *origin {
+            return Err(LinkError::Origin { found: self.origin.clone() });
+        }
+        if self.seq != before.size() {
+            return Err(LinkError::Sequence { found: self.seq });
+        }
+        if self.prev == before.last_entry() { Ok(()) } else { Err(LinkError::Previous) }
+    }
+
     /// Reads an entry strictly: known version, all fields and no others, canonical bytes.
     ///
     /// # Errors

@@ -7,11 +7,14 @@
 //! What it is not: no HTTP, no async runtime, no clock and no random numbers (times are arguments). It doesn't decide
 //! who may append what, and holds no bulk or erasable content, only digests and commitments.
 
+pub mod bundle;
 pub mod canonical;
 pub mod checkpoint;
 pub mod cosignature;
 mod draft;
 pub mod dsse;
+pub mod enrolment;
+pub mod frontier;
 mod hash;
 mod keys;
 mod leaf;
@@ -19,9 +22,12 @@ mod ledger;
 pub mod note;
 mod origin;
 pub mod proof;
+pub mod records;
 pub mod statements;
 pub mod storage;
+pub mod tiles;
 mod timestamp;
+pub mod tlog_proof;
 pub mod tree;
 pub mod witness;
 
@@ -31,8 +37,11 @@ pub use draft::{DraftError, EntryDraft, LEDGER_CREATED};
 pub use dsse::Envelope;
 pub use hash::{Hash, HashParseError};
 pub use keys::{BadSignature, PublicKey, PublicKeyParseError, SigningKey};
-pub use leaf::{LEAF_VERSION, Leaf, LeafError, MAX_LEAF_BYTES};
-pub use ledger::{AppendError, CosignError, Filter, Leaves, Ledger, LedgerOptions, OpenError, ReadError};
+pub use leaf::{LEAF_VERSION, Leaf, LeafError, LinkError, MAX_LEAF_BYTES};
+pub use ledger::{
+    AppendError, CosignError, Damage, ExportError, Exported, Filter, IndexState, Leaves, Ledger,
+    LedgerOptions, OpenError, ReadError, StatementFileError, StorageFailure,
+};
 pub use note::VerifierKey;
 pub use origin::{Origin, OriginError};
 pub use proof::{ConsistencyProof, InclusionProof};

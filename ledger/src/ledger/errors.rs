@@ -34,6 +34,17 @@ pub struct StorageFailure {
     pub source: io::Error,
 }
 
+impl StorageFailure {
+    /// Says what was tried, for `map_err`.
+    pub(super) fn of(
+        operation: &'static str,
+        file: &impl std::fmt::Display,
+    ) -> impl FnOnce(io::Error) -> Self {
+        let file = file.to_string();
+        move |source| Self { operation, file, source }
+    }
+}
+
 /// Why a ledger doesn't open.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -137,4 +148,41 @@ pub enum CosignError {
     /// An earlier failure was ambiguous.
     #[error("an earlier storage failure left the ledger's state unknown; restart the process to reload it")]
     Poisoned,
+}
+
+/// Why a statement was not stored.
+#[derive(Debug, thiserror::Error)]
+pub enum StatementFileError {
+    /// Larger than any reader accepts; the signer's fault.
+    #[error("the statement has {bytes} bytes; at most {} are allowed", crate::dsse::MAX_ENVELOPE_BYTES)]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+    },
+    /// It is certainly not stored; it may be tried again.
+    #[error("the statement was not stored: {0}; it may be tried again")]
+    NotStored(#[source] StorageFailure),
+    /// Whether it is stored can't be known. The ledger refuses everything from now on.
+    #[error("whether the statement is stored is unknown: {0}; restart to find out")]
+    Ambiguous(#[source] StorageFailure),
+    /// An earlier failure was ambiguous.
+    #[error("an earlier storage failure left the ledger's state unknown; restart the process to reload it")]
+    Poisoned,
+}
+
+/// Why an export failed. What was copied so far is not a ledger.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// The target holds something already.
+    #[error("{folder} is not empty; export into a new folder")]
+    NotEmpty {
+        /// The target.
+        folder: String,
+    },
+    /// The ledger can't be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The target can't be written.
+    #[error(transparent)]
+    Storage(#[from] StorageFailure),
 }

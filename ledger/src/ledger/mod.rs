@@ -1,24 +1,45 @@
-//! The ledger.
+//! The ledger: one writer over one folder, files as the truth, the index as a cache.
 
+mod append;
+mod cosign;
 mod errors;
+mod export;
 mod filter;
+mod index;
+mod lock;
+mod query;
+mod read;
+mod recover;
+mod statement_files;
+mod tail;
 
-use std::ops::Range;
-use std::path::Path;
+use std::fmt;
+use std::path::{Path, PathBuf};
 
-pub use errors::{AppendError, CosignError, OpenError, ReadError};
+pub use errors::{
+    AppendError, CosignError, Damage, ExportError, OpenError, ReadError, StatementFileError, StorageFailure,
+};
+pub use export::Exported;
 pub use filter::Filter;
+pub use index::IndexState;
+pub use read::Leaves;
 
-use crate::checkpoint::Checkpoint;
-use crate::draft::EntryDraft;
-use crate::dsse::Envelope;
-use crate::hash::Hash;
+use crate::checkpoint::{Checkpoint, log_key};
+use crate::enrolment::EnrolledKeys;
 use crate::keys::SigningKey;
-use crate::leaf::Leaf;
-use crate::note::VerifierKey;
+use crate::note::{SignedNote, VerifierKey};
 use crate::origin::Origin;
-use crate::proof::{ConsistencyProof, InclusionProof};
-use crate::timestamp::Timestamp;
+use crate::storage::{FileStorage, Storage};
+use index::IndexSlot;
+use lock::FolderLock;
+use tail::Tail;
+
+/// The signed head: the truth about how long the ledger is.
+const HEAD: &str = "head.note";
+/// The published checkpoint: the head with its cosignatures.
+const CHECKPOINT: &str = "checkpoint";
+/// The query index's folder.
+const INDEX_FOLDER: &str = "index.sled";
 
 /// What a ledger needs to know besides its folder.
 #[derive(Debug)]
@@ -33,95 +54,109 @@ pub struct LedgerOptions {
     pub index: bool,
 }
 
-/// An open ledger: the single writer of its folder.
-#[derive(Debug)]
+/// An open ledger: the single writer of its folder. Closing needs no ceremony; killing it loses nothing acknowledged.
 pub struct Ledger {
-    head: Checkpoint,
-}
-
-/// Entries in order; see [`Ledger::leaves`].
-#[derive(Debug)]
-pub struct Leaves<'a> {
-    ledger: &'a Ledger,
-    range: Range<u64>,
-}
-
-impl Iterator for Leaves<'_> {
-    type Item = Result<Leaf, ReadError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let _ = &self.ledger;
-        self.range.next().map(|_| todo!())
-    }
+    storage: Box<dyn Storage>,
+    origin: Origin,
+    signer: SigningKey,
+    software: String,
+    tail: Tail,
+    note: SignedNote,
+    keys: EnrolledKeys,
+    index: IndexSlot,
+    /// The file `checkpoint` could not be written; tried again with the next head.
+    unpublished: bool,
+    /// A storage failure left unknown what is durable; nothing works any more.
+    poisoned: bool,
+    _lock: Option<FolderLock>,
 }
 
 impl Ledger {
-    /// Opens or creates.
-    pub fn open(_dir: &Path, _options: LedgerOptions) -> Result<Self, OpenError> {
-        todo!()
+    /// Opens the ledger in the folder `dir`, or creates an empty one.
+    ///
+    /// Everything is verified against the signed head: each entry, the chain, the tree and every tile. Whatever lies
+    /// beyond the head was never acknowledged and is discarded. Reads the whole ledger once.
+    ///
+    /// # Errors
+    /// [`OpenError`]; nothing has been changed unless the ledger verified.
+    pub fn open(dir: &Path, options: LedgerOptions) -> Result<Self, OpenError> {
+        let storage =
+            FileStorage::new(dir).map_err(StorageFailure::of("create the folder", &dir.display()))?;
+        let lock = FolderLock::acquire(dir)?;
+        let index_folder = options.index.then(|| dir.join(INDEX_FOLDER));
+        Self::open_with(Box::new(storage), index_folder, Some(lock), options)
     }
-    /// Appends; durable on return.
-    pub fn append(&mut self, _drafts: Vec<EntryDraft>, _now: Timestamp) -> Result<Vec<u64>, AppendError> {
-        todo!()
+
+    /// Opens a ledger on any storage, without a query index.
+    ///
+    /// # Errors
+    /// As for [`Ledger::open`]. The caller makes sure that nobody else writes to the storage.
+    pub fn open_on(storage: Box<dyn Storage>, options: LedgerOptions) -> Result<Self, OpenError> {
+        Self::open_with(storage, None, None, options)
     }
-    /// Head.
+
+    fn open_with(
+        storage: Box<dyn Storage>,
+        index_folder: Option<PathBuf>,
+        lock: Option<FolderLock>,
+        options: LedgerOptions,
+    ) -> Result<Self, OpenError> {
+        let mut ledger = recover::load(storage, lock, options)?;
+        ledger.republish()?;
+        if let Some(folder) = index_folder {
+            ledger.index = IndexSlot::open(&folder, &ledger);
+        }
+        Ok(ledger)
+    }
+
+    /// The last acknowledged head.
+    #[must_use]
     pub fn head(&self) -> Checkpoint {
-        self.head.clone()
+        Checkpoint { origin: self.origin.clone(), size: self.tail.size(), root: self.tail.root() }
     }
-    /// Note.
+
+    /// The head as a signed note with the cosignatures collected for it.
+    #[must_use]
     pub fn checkpoint_note(&self) -> String {
-        todo!()
+        self.note.to_string()
     }
-    /// Key.
+
+    /// The key that verifies the checkpoints (vkey).
+    #[must_use]
     pub fn verifier_key(&self) -> VerifierKey {
-        todo!()
+        log_key(self.origin.clone(), &self.signer)
     }
-    /// One entry.
-    pub fn leaf(&self, _index: u64) -> Result<Option<Leaf>, ReadError> {
-        todo!()
+
+    /// The keys that sites enrolled with.
+    #[must_use]
+    pub const fn enrolled_keys(&self) -> &EnrolledKeys {
+        &self.keys
     }
-    /// Stored bytes.
-    pub fn leaf_bytes(&self, _index: u64) -> Result<Option<Vec<u8>>, ReadError> {
-        todo!()
+
+    /// Whether the query index works; without it, queries are slower and otherwise the same.
+    #[must_use]
+    pub fn index_state(&self) -> IndexState {
+        self.index.state()
     }
-    /// Entries.
-    pub fn leaves(&self, range: Range<u64>) -> Leaves<'_> {
-        Leaves { ledger: self, range }
+
+    /// Whether the file `checkpoint` lags behind the head because it could not be written.
+    #[must_use]
+    pub const fn checkpoint_lags(&self) -> bool {
+        self.unpublished
     }
-    /// Inclusion.
-    pub fn inclusion_proof(&self, _index: u64, _size: u64) -> Result<InclusionProof, ReadError> {
-        todo!()
+
+    /// Whether a storage failure made the ledger refuse everything; restart the process.
+    #[must_use]
+    pub const fn is_poisoned(&self) -> bool {
+        self.poisoned
     }
-    /// Consistency.
-    pub fn consistency_proof(&self, _old: u64, _new: u64) -> Result<ConsistencyProof, ReadError> {
-        todo!()
-    }
-    /// C2SP tlog-proof text.
-    pub fn receipt(&self, _index: u64) -> Result<String, ReadError> {
-        todo!()
-    }
-    /// Adds a cosignature line.
-    pub fn add_cosignature(&mut self, _line: &str) -> Result<Origin, CosignError> {
-        todo!()
-    }
-    /// Query.
-    pub fn query(&self, _filter: &Filter, _after: Option<u64>, _limit: usize) -> Result<Vec<u64>, ReadError> {
-        todo!()
-    }
-    /// Static.
-    pub fn static_file(&self, _path: &str) -> Result<Option<Vec<u8>>, ReadError> {
-        todo!()
-    }
-    /// Statement.
-    pub fn put_statement(&mut self, _statement: &Envelope) -> Result<Hash, AppendError> {
-        todo!()
-    }
-    /// Statement.
-    pub fn get_statement(&self, _digest: &Hash) -> Result<Option<Envelope>, ReadError> {
-        todo!()
-    }
-    /// Export.
-    pub fn export(&self, _dest: &Path) -> Result<(), ReadError> {
-        todo!()
+}
+
+impl fmt::Debug for Ledger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ledger")
+            .field("head", &self.head())
+            .field("poisoned", &self.poisoned)
+            .finish_non_exhaustive()
     }
 }

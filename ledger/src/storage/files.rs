@@ -103,6 +103,9 @@ impl Storage for FileStorage {
 
     fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
         let (from, to) = (self.root.join(from), self.root.join(to));
+        if let Some(folder) = to.parent() {
+            self.create_folders(folder)?;
+        }
         self.name_changed(&from);
         self.name_changed(&to);
         fs::rename(from, to)

@@ -38,7 +38,7 @@ pub trait Storage: Send + Sync {
     /// On failure nobody knows whether they are.
     fn sync_names(&mut self) -> io::Result<()>;
 
-    /// Atomically gives a file another name, replacing what had it. Not durable before [`Storage::sync_names`].
+    /// Atomically gives a file another name, replacing what had it and creating folders as needed. Not durable before [`Storage::sync_names`].
     ///
     /// # Errors
     /// On failure either name may hold the file.

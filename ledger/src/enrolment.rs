@@ -1,0 +1,109 @@
+//! Keys that the log itself publishes: its own in the first entry, those of sites in `site.enrolled` entries.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use crate::checkpoint::Checkpoint;
+use crate::cosignature::{Cosignature, CosignatureError};
+use crate::draft::LEDGER_CREATED;
+use crate::keys::PublicKey;
+use crate::leaf::Leaf;
+use crate::note::{SignatureLine, SignatureType, VerifierKey};
+
+/// The action of an entry that enrols a site or evaluator with its keys.
+pub const SITE_ENROLLED: &str = "site.enrolled";
+
+/// What a `site.enrolled` entry says about keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Enrolment {
+    /// The site's pseudonym.
+    pub site: String,
+    /// The key that signs its statements.
+    pub identity_key: PublicKey,
+    /// The key that signs its cosignatures.
+    pub witness_key: VerifierKey,
+}
+
+/// A `site.enrolled` entry whose keys can't be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the record of a {SITE_ENROLLED} entry has no readable site, identity_key and witness_vkey")]
+pub struct EnrolmentError;
+
+/// The keys known after reading a log in order. A later enrolment replaces a site's identity key; witness keys stay, so
+/// that older cosignatures remain checkable.
+#[derive(Debug, Clone, Default)]
+pub struct EnrolledKeys {
+    identity: BTreeMap<String, PublicKey>,
+    witnesses: Vec<VerifierKey>,
+}
+
+#[derive(Deserialize)]
+struct Record {
+    site: String,
+    identity_key: PublicKey,
+    witness_vkey: String,
+}
+
+impl Enrolment {
+    /// Reads an entry; `None` if it has another action.
+    #[must_use]
+    pub fn from_leaf(leaf: &Leaf) -> Option<Result<Self, EnrolmentError>> {
+        (leaf.action == SITE_ENROLLED).then(|| Self::from_record(leaf))
+    }
+
+    fn from_record(leaf: &Leaf) -> Result<Self, EnrolmentError> {
+        let record = Record::deserialize(&leaf.record).map_err(|_| EnrolmentError)?;
+        let witness_key: VerifierKey = record.witness_vkey.parse().map_err(|_| EnrolmentError)?;
+        if witness_key.signature_type() != SignatureType::Cosignature {
+            return Err(EnrolmentError);
+        }
+        Ok(Self { site: record.site, identity_key: record.identity_key, witness_key })
+    }
+}
+
+/// The verifier key that a log's first entry publishes; `None` if the entry is another or holds no key for its origin.
+#[must_use]
+pub fn published_log_key(first: &Leaf) -> Option<VerifierKey> {
+    let key: VerifierKey = first.record.get("vkey")?.as_str()?.parse().ok()?;
+    let fits = first.action == LEDGER_CREATED && *key.name() == first.origin;
+    (fits && key.signature_type() == SignatureType::Log).then_some(key)
+}
+
+impl EnrolledKeys {
+    /// Takes the keys of the next entry, if it enrols somebody.
+    ///
+    /// # Errors
+    /// [`EnrolmentError`]; the keys stay as they were.
+    pub fn note(&mut self, leaf: &Leaf) -> Result<(), EnrolmentError> {
+        let Some(enrolment) = Enrolment::from_leaf(leaf).transpose()? else { return Ok(()) };
+        self.identity.insert(enrolment.site, enrolment.identity_key);
+        if !self.witnesses.contains(&enrolment.witness_key) {
+            self.witnesses.push(enrolment.witness_key);
+        }
+        Ok(())
+    }
+
+    /// The key that now signs the statements of `site`.
+    #[must_use]
+    pub fn identity(&self, site: &str) -> Option<&PublicKey> {
+        self.identity.get(site)
+    }
+
+    /// Number of different witness keys.
+    #[must_use]
+    pub const fn witness_count(&self) -> usize {
+        self.witnesses.len()
+    }
+
+    /// Checks a signature line as the cosignature of an enrolled witness; `None` if no enrolled key has its name and id.
+    #[must_use]
+    pub fn check_cosignature(
+        &self,
+        line: &SignatureLine,
+        checkpoint: &Checkpoint,
+    ) -> Option<Result<Cosignature, CosignatureError>> {
+        let key = self.witnesses.iter().find(|key| key.claims(line))?;
+        Some(Cosignature::verify(line, checkpoint, key))
+    }
+}

@@ -1,0 +1,69 @@
+//! Signed statements beside the entries: `statements/<digest>.json`, durable before an entry can name them.
+
+use super::Ledger;
+use super::errors::{Damage, ReadError, StatementFileError, StorageFailure};
+use crate::dsse::{Envelope, MAX_ENVELOPE_BYTES};
+use crate::hash::Hash;
+
+const NEW_STATEMENT: &str = "statement.tmp";
+
+/// The file of a statement.
+pub(super) fn statement_path(digest: &Hash) -> String {
+    format!("statements/{digest}.json")
+}
+
+impl Ledger {
+    /// Stores a statement durably and returns its digest, by which an entry names it. Storing it again is harmless.
+    ///
+    /// # Errors
+    /// [`StatementFileError`]. The signature is not checked here: the caller knows whose it must be.
+    pub fn put_statement(&mut self, statement: &Envelope) -> Result<Hash, StatementFileError> {
+        if self.poisoned {
+            return Err(StatementFileError::Poisoned);
+        }
+        let bytes = statement.to_bytes();
+        if bytes.len() > MAX_ENVELOPE_BYTES {
+            return Err(StatementFileError::TooLarge { bytes: bytes.len() });
+        }
+        let digest = Hash::of(&bytes);
+        let path = statement_path(&digest);
+        // Written whole under another name first: the digest may already be in use by an entry, whose statement must
+        // not be cut short for a moment. Stored again even if it is there, since what an earlier process wrote and
+        // could not make durable reads back well too.
+        let written = self.storage.write(NEW_STATEMENT, &bytes);
+        written.map_err(StorageFailure::of("write", &path)).map_err(StatementFileError::NotStored)?;
+        let durable = self.storage.sync_file(NEW_STATEMENT);
+        let durable = durable.and_then(|()| self.storage.rename(NEW_STATEMENT, &path));
+        durable.and_then(|()| self.storage.sync_names()).map_err(|error| {
+            self.poisoned = true;
+            StatementFileError::Ambiguous(StorageFailure::of("make durable", &path)(error))
+        })?;
+        Ok(digest)
+    }
+
+    /// The statement with this digest, or `None` if there is none.
+    ///
+    /// # Errors
+    /// [`ReadError`] if it can't be read or is damaged.
+    pub fn get_statement(&self, digest: &Hash) -> Result<Option<Envelope>, ReadError> {
+        self.readable()?;
+        let path = statement_path(digest);
+        let Some(bytes) = self.storage.read(&path).map_err(StorageFailure::of("read", &path))? else {
+            return Ok(None);
+        };
+        let intact = Envelope::parse(&bytes).ok().filter(|_| Hash::of(&bytes) == *digest);
+        let damage = || Damage {
+            file: path,
+            first_index: 0,
+            what: "it does not have the digest it is named by".into(),
+        };
+        Ok(Some(intact.ok_or_else(damage)?))
+    }
+
+    /// Whether an intact statement with this digest is stored.
+    pub(super) fn has_statement(&self, digest: &Hash) -> Result<bool, StorageFailure> {
+        let path = statement_path(digest);
+        let found = self.storage.read(&path).map_err(StorageFailure::of("read", &path))?;
+        Ok(found.is_some_and(|bytes| Hash::of(&bytes) == *digest))
+    }
+}
