@@ -1,6 +1,6 @@
 //! Enrolled sites.
 
-use konclave_crypto::{MembershipCertificate, SiteId};
+use konclave_crypto::{Digest, MembershipCertificate, SiteId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -36,8 +36,43 @@ pub struct EnrolmentRequest {
     pub witness_vkey: String,
     /// A PKCS#10 request for its TLS client certificate, PEM.
     pub tls_request: String,
-    /// By the identity key, over all of the above.
+    /// By the identity key, over [`EnrolmentRequest::signed_bytes`].
     pub signature: konclave_crypto::Signature,
+}
+
+impl EnrolmentRequest {
+    /// What the identity key signs: the label `konclave/v1/enrolment-request`, then site, legal entity, role,
+    /// identity key (32 bytes), witness key and TLS request, each with its length in front (u64, big-endian).
+    #[must_use]
+    pub fn signed_bytes(&self) -> Vec<u8> {
+        let fields: [&[u8]; 7] = [
+            b"konclave/v1/enrolment-request",
+            self.site.as_str().as_bytes(),
+            self.legal_entity.as_bytes(),
+            self.role.as_str().as_bytes(),
+            self.identity_key.as_bytes(),
+            self.witness_vkey.as_bytes(),
+            self.tls_request.as_bytes(),
+        ];
+        let mut bytes = Vec::new();
+        for field in fields {
+            bytes.extend_from_slice(&(field.len() as u64).to_be_bytes());
+            bytes.extend_from_slice(field);
+        }
+        bytes
+    }
+
+    /// What the site's and the gateway's operators compare out of band: the SHA-256 of the signed bytes.
+    #[must_use]
+    pub fn fingerprint(&self) -> Digest {
+        Digest::of(&self.signed_bytes())
+    }
+
+    /// Whether the request is signed by the identity key it names.
+    #[must_use]
+    pub fn is_signed(&self) -> bool {
+        self.identity_key.verifies(&self.signed_bytes(), &self.signature)
+    }
 }
 
 /// What the site gets back.
@@ -58,4 +93,38 @@ pub struct Enrolment {
     pub gateway_url: String,
     /// The ledger's verification key (vkey), to pin.
     pub ledger_key: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request() -> EnrolmentRequest {
+        let text = serde_json::json!({
+            "site": "alpha", "legal_entity": "Alpha Ltd", "role": "site", "identity_key": "00".repeat(32),
+            "witness_vkey": "alpha+1+x", "tls_request": "pem", "signature": format!("{}==", "A".repeat(86)),
+        });
+        serde_json::from_value(text).unwrap()
+    }
+
+    #[test]
+    fn every_field_is_in_the_signed_bytes() {
+        let changes: [fn(&mut EnrolmentRequest); 5] = [
+            |request| request.site = "beta".parse().unwrap(),
+            |request| request.legal_entity.push('x'),
+            |request| request.role = konclave_crypto::MemberRole::Evaluator,
+            |request| request.witness_vkey.push('x'),
+            |request| request.tls_request.push('x'),
+        ];
+        for change in changes {
+            let mut changed = request();
+            change(&mut changed);
+            assert_ne!(changed.fingerprint(), request().fingerprint());
+        }
+        let mut moved = request();
+        moved.legal_entity = "Alpha Lt".into();
+        moved.witness_vkey = "dalpha+1+x".into();
+        assert_ne!(moved.fingerprint(), request().fingerprint());
+        assert!(!request().is_signed());
+    }
 }

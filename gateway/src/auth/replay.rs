@@ -1,0 +1,150 @@
+//! Client assertions that were used: each is good for one token, also across a restart.
+//!
+//! An append-only file of lines `<expiry> <client> <SHA-256 of jti>`, synced before the token is given out. Lines whose
+//! time is over are dropped at the next start.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use konclave_crypto::{Digest, UnixSeconds};
+
+use super::clients::ClientId;
+use crate::folder::{Access, replace};
+
+/// The most assertions remembered; more than this within five minutes is an attack or a broken client.
+const CAPACITY: usize = 100_000;
+
+/// Why an assertion was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// It was used before. The client makes a fresh one.
+    #[error("the assertion was used before; make one with a fresh jti for every request")]
+    Replayed,
+    /// Too many assertions are remembered. The client waits for a few minutes.
+    #[error("too many assertions within five minutes")]
+    Full,
+    /// The file cannot be written.
+    #[error("the list of used assertions cannot be written")]
+    Io(#[from] io::Error),
+}
+
+/// The assertions used within their time.
+#[derive(Debug)]
+pub struct UsedAssertions(Mutex<Used>);
+
+#[derive(Debug)]
+struct Used {
+    file: File,
+    by_key: BTreeMap<(String, Digest), UnixSeconds>,
+}
+
+impl UsedAssertions {
+    /// Reads the file, dropping what is over, and keeps it open.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn open(path: &Path, now: UnixSeconds) -> io::Result<Self> {
+        let mut by_key = read(path)?;
+        by_key.retain(|_, expiry| *expiry > now);
+        let text: String =
+            by_key.iter().map(|((client, jti), expiry)| line(*expiry, client, jti)).collect();
+        replace(path, text.as_bytes(), Access::Secret)?;
+        let file = OpenOptions::new().append(true).mode(0o600).open(path)?;
+        Ok(Self(Mutex::new(Used { file, by_key })))
+    }
+
+    /// Uses an assertion: durable on return. Blocks for one sync of the disk.
+    ///
+    /// # Errors
+    /// [`ReplayError`]; the assertion gives no token then.
+    pub fn take(
+        &self,
+        client: &ClientId,
+        jti: &str,
+        expiry: UnixSeconds,
+        now: UnixSeconds,
+    ) -> Result<(), ReplayError> {
+        let mut used = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (client.to_string(), Digest::of(jti.as_bytes()));
+        if used.by_key.get(&key).is_some_and(|expiry| *expiry > now) {
+            return Err(ReplayError::Replayed);
+        }
+        if used.by_key.len() >= CAPACITY {
+            used.by_key.retain(|_, expiry| *expiry > now);
+            if used.by_key.len() >= CAPACITY {
+                return Err(ReplayError::Full);
+            }
+        }
+        let text = line(expiry, &key.0, &key.1);
+        used.file.write_all(text.as_bytes())?;
+        used.file.sync_data()?;
+        used.by_key.insert(key, expiry);
+        Ok(())
+    }
+}
+
+fn line(expiry: UnixSeconds, client: &str, jti: &Digest) -> String {
+    format!("{} {client} {jti}\n", expiry.get())
+}
+
+/// A last line that a power cut tore apart belongs to a token that was never given out.
+fn read(path: &Path) -> io::Result<BTreeMap<(String, Digest), UnixSeconds>> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+        Err(error) => return Err(error),
+    };
+    let mut used = BTreeMap::new();
+    for line in BufReader::new(file).split(b'\n') {
+        let line = line?;
+        let mut fields = std::str::from_utf8(&line).unwrap_or_default().split(' ');
+        let expiry = fields.next().and_then(|text| text.parse().ok());
+        let client = fields.next();
+        let jti = fields.next().and_then(|text| text.parse().ok());
+        if let (Some(expiry), Some(client), Some(jti)) = (expiry, client, jti) {
+            used.insert((client.to_owned(), jti), UnixSeconds(expiry));
+        }
+    }
+    Ok(used)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_assertion_is_good_once_also_after_a_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("used.log");
+        let (now, expiry) = (UnixSeconds(100), UnixSeconds(400));
+        let acme: ClientId = "acme".parse().unwrap();
+        let used = UsedAssertions::open(&path, now).unwrap();
+        used.take(&acme, "j 1\n", expiry, now).unwrap();
+        assert!(matches!(used.take(&acme, "j 1\n", expiry, now), Err(ReplayError::Replayed)));
+        used.take(&"other".parse().unwrap(), "j 1\n", expiry, now).unwrap();
+        drop(used);
+        let used = UsedAssertions::open(&path, now).unwrap();
+        assert!(matches!(used.take(&acme, "j 1\n", expiry, now), Err(ReplayError::Replayed)));
+        used.take(&acme, "j2", expiry, now).unwrap();
+    }
+
+    #[test]
+    fn what_is_over_is_forgotten_and_a_torn_line_is_skipped() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("used.log");
+        let acme: ClientId = "acme".parse().unwrap();
+        let used = UsedAssertions::open(&path, UnixSeconds(100)).unwrap();
+        used.take(&acme, "a", UnixSeconds(200), UnixSeconds(100)).unwrap();
+        drop(used);
+        let mut text = std::fs::read(&path).unwrap();
+        text.extend_from_slice(b"900 acme 12");
+        std::fs::write(&path, text).unwrap();
+        let used = UsedAssertions::open(&path, UnixSeconds(300)).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"");
+        used.take(&acme, "a", UnixSeconds(600), UnixSeconds(300)).unwrap();
+    }
+}

@@ -1,0 +1,354 @@
+//! Access tokens: EdDSA JWTs of ten minutes (RFC 9068), and the published keys they verify under.
+
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use konclave_crypto::{Digest, IdentityKey, UnixSeconds};
+use konclave_openapi::token::{JsonWebKey, JsonWebKeySet};
+use konclave_policies::authorization::Role;
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use super::assertion;
+use super::clients::{Client, Clients};
+use super::jwt;
+use super::replay::UsedAssertions;
+use crate::error::ApiError;
+use crate::folder::{SecretError, read_seed};
+
+/// How long an access token is good for, in seconds.
+pub const LIFETIME: u64 = 600;
+
+/// The `typ` of access tokens (RFC 9068, section 2.1).
+const TYPE: &str = "at+jwt";
+
+/// Everything about tokens: the clients that may ask for one, the assertions they used, the keys that sign.
+#[derive(Debug)]
+pub struct Tokens {
+    issuer: String,
+    /// The current key first, then the one before it.
+    keys: Vec<SigningKey>,
+    clients: Clients,
+    used: UsedAssertions,
+}
+
+struct SigningKey {
+    kid: String,
+    public: [u8; 32],
+    seed: Zeroizing<[u8; 32]>,
+}
+
+impl std::fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SigningKey").field("kid", &self.kid).finish_non_exhaustive()
+    }
+}
+
+/// Why the keys of tokens were not loaded. The operator restores them.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenKeysError {
+    /// There is none.
+    #[error("{folder} holds no token-N.key; restore it, or make the deployment anew")]
+    None {
+        /// Where they belong.
+        folder: PathBuf,
+    },
+    /// The folder cannot be read.
+    #[error("the token keys cannot be listed")]
+    List(#[source] std::io::Error),
+    /// One of them cannot be read.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+}
+
+/// What an access token says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccessToken {
+    /// The client.
+    pub client_id: String,
+    /// The organisation it acts for.
+    pub organisation: String,
+    /// The roles of its scope.
+    pub roles: Vec<Role>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Claims {
+    iss: String,
+    sub: String,
+    aud: String,
+    exp: u64,
+    iat: u64,
+    jti: String,
+    client_id: String,
+    organisation: String,
+    scope: String,
+}
+
+/// The token keys of a folder, newest first: `token-2.key` before `token-1.key`.
+///
+/// # Errors
+/// [`TokenKeysError`].
+pub fn key_files(folder: &Path) -> Result<Vec<PathBuf>, TokenKeysError> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(TokenKeysError::List)? {
+        let path = entry.map_err(TokenKeysError::List)?.path();
+        let number = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .and_then(|name| name.strip_prefix("token-")?.strip_suffix(".key"))
+            .and_then(|number| number.parse::<u32>().ok());
+        if let Some(number) = number {
+            files.push((number, path));
+        }
+    }
+    files.sort_by_key(|(number, _)| std::cmp::Reverse(*number));
+    Ok(files.into_iter().map(|(_, path)| path).collect())
+}
+
+impl Tokens {
+    /// Loads the two newest keys of the folder: the current one and the one before it.
+    ///
+    /// # Errors
+    /// [`TokenKeysError`].
+    pub fn load(
+        issuer: String,
+        keys: &Path,
+        clients: Clients,
+        used: UsedAssertions,
+    ) -> Result<Self, TokenKeysError> {
+        let folder = keys;
+        let keys = key_files(folder)?
+            .iter()
+            .take(2)
+            .map(|path| Ok(SigningKey::new(read_seed(path)?)))
+            .collect::<Result<Vec<_>, SecretError>>()?;
+        if keys.is_empty() {
+            return Err(TokenKeysError::None { folder: folder.to_owned() });
+        }
+        Ok(Self { issuer, keys, clients, used })
+    }
+
+    /// The issuer: `iss` and `aud` of access tokens, `aud` of assertions.
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
+    /// The client that an assertion proves to be present. Blocks for file access.
+    ///
+    /// # Errors
+    /// [`assertion::AssertionError`].
+    pub fn authenticate(
+        &self,
+        assertion: &str,
+        now: UnixSeconds,
+    ) -> Result<Client, assertion::AssertionError> {
+        assertion::authenticate(assertion, &self.issuer, &self.clients, &self.used, now)
+    }
+
+    /// An access token for some of a client's roles; all of them without a wish.
+    ///
+    /// # Errors
+    /// [`ApiError::InvalidRequest`] for a scope the client does not have.
+    pub fn issue(
+        &self,
+        client: &Client,
+        wanted: Option<&str>,
+        now: UnixSeconds,
+    ) -> Result<(String, String), ApiError> {
+        let granted = granted(client, wanted)?;
+        let scope = granted.iter().map(|role| role.name()).collect::<Vec<_>>().join(" ");
+        let mut jti = [0; 16];
+        getrandom::fill(&mut jti).map_err(ApiError::internal)?;
+        let claims = Claims {
+            iss: self.issuer.clone(),
+            sub: client.client_id.to_string(),
+            aud: self.issuer.clone(),
+            exp: now.get().saturating_add(LIFETIME),
+            iat: now.get(),
+            jti: hex::encode(jti),
+            client_id: client.client_id.to_string(),
+            organisation: client.organisation.clone(),
+            scope: scope.clone(),
+        };
+        let key = self.keys.first().ok_or_else(|| ApiError::internal("no token key"))?;
+        let token = jwt::signed(&key.seed, TYPE, Some(&key.kid), &claims).map_err(ApiError::internal)?;
+        Ok((token, scope))
+    }
+
+    /// Checks an access token: signature under a published key, issuer, audience, type and time.
+    ///
+    /// # Errors
+    /// [`ApiError::Unauthenticated`] or [`ApiError::TokenExpired`].
+    pub fn verify(&self, token: &str, now: UnixSeconds) -> Result<AccessToken, ApiError> {
+        let refused = |why: &str| ApiError::unauthenticated(format!("the access token was refused: {why}"));
+        let header = jwt::unverified_header(token).map_err(|error| refused(&error.to_string()))?;
+        if header.typ.as_deref() != Some(TYPE) {
+            return Err(refused("it is not an access token (typ at+jwt)"));
+        }
+        let key = self
+            .keys
+            .iter()
+            .find(|key| header.kid.as_deref() == Some(&key.kid))
+            .ok_or_else(|| refused("its key is not one of /.well-known/jwks.json"))?;
+        let claims: Claims =
+            jwt::verified_claims(token, &key.public).map_err(|error| refused(&error.to_string()))?;
+        if claims.iss != self.issuer {
+            return Err(refused("its issuer is another"));
+        }
+        if claims.aud != self.issuer {
+            return Err(refused("it is meant for another audience"));
+        }
+        if claims.exp <= now.get() {
+            return Err(ApiError::TokenExpired);
+        }
+        let roles = claims
+            .scope
+            .split_ascii_whitespace()
+            .map(str::parse)
+            .collect::<Result<Vec<Role>, _>>()
+            .map_err(|error| refused(&error.to_string()))?;
+        Ok(AccessToken { client_id: claims.client_id, organisation: claims.organisation, roles })
+    }
+
+    /// The public keys, current first.
+    #[must_use]
+    pub fn published(&self) -> JsonWebKeySet {
+        let keys = self.keys.iter().map(|key| JsonWebKey {
+            kty: "OKP".to_owned(),
+            crv: "Ed25519".to_owned(),
+            x: URL_SAFE_NO_PAD.encode(key.public),
+            kid: key.kid.clone(),
+            alg: "EdDSA".to_owned(),
+            usage: "sig".to_owned(),
+        });
+        JsonWebKeySet { keys: keys.collect() }
+    }
+}
+
+impl SigningKey {
+    fn new(seed: Zeroizing<[u8; 32]>) -> Self {
+        let key = IdentityKey::from_seed(seed);
+        let public = *key.public().as_bytes();
+        let kid: String = Digest::of(&public).to_string().chars().take(16).collect();
+        Self { kid, public, seed: key.seed().clone() }
+    }
+}
+
+fn granted(client: &Client, wanted: Option<&str>) -> Result<Vec<Role>, ApiError> {
+    let Some(wanted) = wanted else { return Ok(client.roles.clone()) };
+    let mut granted = Vec::new();
+    for word in wanted.split_ascii_whitespace() {
+        match client.roles.iter().find(|role| role.name() == word) {
+            Some(role) if !granted.contains(role) => granted.push(*role),
+            Some(_) => {}
+            None => {
+                let has = client.roles.iter().map(|role| role.name()).collect::<Vec<_>>().join(" ");
+                return Err(ApiError::invalid_field(
+                    "scope",
+                    format!("this client does not have `{word}`; it has: {has}"),
+                ));
+            }
+        }
+    }
+    if granted.is_empty() { Err(ApiError::invalid_field("scope", "is empty; leave it out for all")) } else { Ok(granted) }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::auth::clients::ClientKey;
+    use crate::folder::write_seed;
+
+    const ISSUER: &str = "https://localhost:8443";
+    const NOW: UnixSeconds = UnixSeconds(1_000_000);
+
+    fn tokens(folder: &Path, seeds: &[(u32, u8)]) -> Tokens {
+        for (number, byte) in seeds {
+            let path = folder.join(format!("token-{number}.key"));
+            if !path.exists() {
+                write_seed(&path, &Zeroizing::new([*byte; 32])).unwrap();
+            }
+        }
+        let used = UsedAssertions::open(&folder.join("used.log"), NOW).unwrap();
+        Tokens::load(ISSUER.to_owned(), folder, Clients::new(folder), used).unwrap()
+    }
+
+    fn client() -> Client {
+        let pem = "-----BEGIN PUBLIC KEY-----\n\
+            MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n-----END PUBLIC KEY-----\n";
+        Client {
+            client_id: "acme".parse().unwrap(),
+            organisation: "Acme".into(),
+            roles: vec![Role::ModelDeveloper, Role::Auditor],
+            public_key: ClientKey::from_pem(pem).unwrap(),
+        }
+    }
+
+    #[test]
+    fn a_token_says_who_and_what_until_it_expires() {
+        let folder = tempfile::tempdir().unwrap();
+        let tokens = tokens(folder.path(), &[(1, 1), (2, 2)]);
+        let (token, scope) = tokens.issue(&client(), Some("auditor"), NOW).unwrap();
+        assert_eq!(scope, "auditor");
+        let access = tokens.verify(&token, UnixSeconds(NOW.get() + LIFETIME - 1)).unwrap();
+        assert_eq!((access.client_id.as_str(), access.roles), ("acme", vec![Role::Auditor]));
+        let expired = tokens.verify(&token, UnixSeconds(NOW.get() + LIFETIME));
+        assert!(matches!(expired, Err(ApiError::TokenExpired)));
+    }
+
+    #[test]
+    fn a_scope_beyond_the_clients_roles_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let tokens = tokens(folder.path(), &[(1, 1)]);
+        for scope in ["operator", "auditor operator", "", " ", "nonsense"] {
+            assert!(tokens.issue(&client(), Some(scope), NOW).is_err(), "{scope:?}");
+        }
+        assert_eq!(tokens.issue(&client(), None, NOW).unwrap().1, "model-developer auditor");
+    }
+
+    #[test]
+    fn the_previous_key_still_verifies_and_older_ones_do_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let (old, _) = tokens(folder.path(), &[(9, 9)]).issue(&client(), None, NOW).unwrap();
+        let rotated = tokens(folder.path(), &[(10, 10)]);
+        assert_eq!(rotated.published().keys.len(), 2);
+        rotated.verify(&old, NOW).unwrap();
+        let again = tokens(folder.path(), &[(11, 11)]);
+        assert!(matches!(again.verify(&old, NOW), Err(ApiError::Unauthenticated { .. })));
+    }
+
+    #[test]
+    fn tokens_without_audience_or_of_another_issuer_type_or_key_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let tokens = tokens(folder.path(), &[(1, 1)]);
+        let kid = tokens.keys[0].kid.clone();
+        let claims = json!({
+            "iss": ISSUER, "sub": "acme", "aud": ISSUER, "exp": NOW.get() + 60, "iat": NOW.get(), "jti": "x",
+            "client_id": "acme", "organisation": "Acme", "scope": "auditor"
+        });
+        let verify = |seed: u8, typ: &str, kid: &str, change: (&str, Option<&str>)| {
+            let mut claims = claims.clone();
+            match change.1 {
+                Some(value) => claims[change.0] = json!(value),
+                None => {
+                    claims.as_object_mut().unwrap().remove(change.0);
+                }
+            }
+            tokens.verify(&jwt::signed(&[seed; 32], typ, Some(kid), &claims).unwrap(), NOW)
+        };
+        verify(1, TYPE, &kid, ("scope", Some("auditor"))).unwrap();
+        assert!(verify(1, TYPE, &kid, ("aud", None)).is_err());
+        assert!(verify(1, TYPE, &kid, ("aud", Some("https://elsewhere"))).is_err());
+        assert!(verify(1, TYPE, &kid, ("iss", Some("https://elsewhere"))).is_err());
+        assert!(verify(1, TYPE, &kid, ("exp", None)).is_err());
+        assert!(verify(1, TYPE, &kid, ("scope", Some("root"))).is_err());
+        assert!(verify(1, "JWT", &kid, ("scope", Some("auditor"))).is_err());
+        assert!(verify(1, TYPE, "other", ("scope", Some("auditor"))).is_err());
+        assert!(verify(2, TYPE, &kid, ("scope", Some("auditor"))).is_err());
+    }
+}
