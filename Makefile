@@ -1,0 +1,77 @@
+# Konclave's tasks. `make` alone lists them.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+CARGO ?= cargo
+PYTHON ?= python3
+# Where Cargo puts programs; `target/` unless CARGO_TARGET_DIR says otherwise.
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+
+# Settings of `make demo`.
+DATA ?=
+SITES ?= 6
+ROUNDS ?= 10
+SEED ?= 1
+KEEP ?=
+
+.PHONY: help setup build demo test test-rust test-api lint lint-quick arrows lint-deny bench openapi clean distclean
+
+help: ## List the tasks
+	@echo 'make TASK, where TASK is one of:'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/' | expand -t 14 | sed 's/^/  /'
+
+setup: ## Check the tools, fetch libtorch (543 MB, once) and the demonstration's data
+	@scripts/check_tools.sh '$(CARGO)' '$(PYTHON)'
+	@$(PYTHON) scripts/fetch_libtorch.py
+	@$(PYTHON) scripts/demo_data.py
+
+build: setup ## Build the release programs into target/release/
+	$(CARGO) build --release --locked --bins
+
+demo: build ## Six sites train one model: [DATA=FILE.csv] [SITES=6] [ROUNDS=10] [SEED=1] [KEEP=1]
+	@'$(TARGET)/release/konclave-demo' run --out target/demo --sites '$(SITES)' --rounds '$(ROUNDS)' --seed '$(SEED)' \
+		$(if $(DATA),--data '$(DATA)') $(if $(KEEP),--keep)
+
+test: test-rust test-api ## Run every test
+
+test-rust: setup ## Run the Rust tests, end-to-end ones included
+	$(CARGO) build --locked --workspace --bins
+	$(CARGO) test --locked --workspace
+
+test-api: setup ## Generate a Python client from openapi.json and use it on a live gateway
+	$(CARGO) build --locked --workspace --bins
+	@$(PYTHON) scripts/api_client.py
+	$(CARGO) test --locked -p konclave-tests --test api_client -- --ignored
+
+lint-quick: ## Formatting and dependency arrows only
+	$(CARGO) fmt --all -- --check
+	@$(PYTHON) scripts/check_arrows.py
+
+lint: lint-quick ## All of that, clippy and the docs without warnings, and the dependencies' licences
+	@$(PYTHON) scripts/fetch_libtorch.py
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --workspace --no-deps
+	@$(MAKE) --no-print-directory lint-deny
+
+arrows: ## Check which crate uses which
+	@$(PYTHON) scripts/check_arrows.py
+
+lint-deny: ## Check licences, sources and bans of dependencies; advisories when their database can be reached
+	@scripts/deny.sh '$(CARGO)'
+
+bench: setup ## Run the benchmarks
+	$(CARGO) bench --locked --workspace --benches
+
+openapi: setup ## Write openapi/openapi.json anew from the gateway's routes
+	$(CARGO) build --locked -p konclave-gateway
+	@mkdir -p target
+	'$(TARGET)/debug/konclave-gateway' openapi > target/openapi.json.new
+	mv target/openapi.json.new openapi/openapi.json
+
+clean: ## Remove all that was built; third_party/ stays
+	$(CARGO) clean
+
+distclean: clean ## Remove third_party/ too (libtorch is downloaded again by the next `make setup`)
+	rm -rf third_party

@@ -1,0 +1,73 @@
+//! What the sites sent: sizes from the recorded requests, and the search for what must not be in them.
+
+use std::path::Path;
+
+use konclave_crypto::JobId;
+use konclave_openapi::rounds::Round;
+
+use super::canary;
+use super::checks::check;
+use crate::consortium::Consortium;
+use crate::error::HarnessError;
+use crate::report::summary::{Check, Traffic};
+use crate::search::Needles;
+
+/// Searches all that the gateway received or keeps.
+pub(super) fn search(
+    consortium: &Consortium,
+    structure: &str,
+    job: &JobId,
+    rounds: &[Round],
+) -> Result<(Traffic, Vec<Check>), HarnessError> {
+    let needles = canary::needles(structure)?;
+    let sent = needles.search_folder(&consortium.traffic_folder())?;
+    let kept = needles.search_folder(&consortium.gateway_folder())?;
+    let found = [sent.places(), kept.places()].concat();
+    let recorded = sees_what_was_sent(&consortium.traffic_folder(), job)?;
+    let (parameters, masked_bytes) = rounds.first().map_or((0, 0), |round| {
+        let encoding = &round.context.context.encoding;
+        (
+            encoding.coordinates(),
+            (encoding.coordinates() + 1).saturating_mul(encoding.ring_bits.into()).div_ceil(8),
+        )
+    });
+    #[expect(clippy::cast_precision_loss, reason = "sizes are far below 2^53")]
+    let per_parameter = |bytes: u64| bytes as f64 / parameters.max(1) as f64;
+    let uploads: u64 = rounds.iter().map(|round| round.uploaded.len() as u64).sum();
+    let traffic = Traffic {
+        parameters,
+        masked_bytes,
+        bytes_per_parameter: per_parameter(masked_bytes),
+        round_bytes_per_parameter: per_parameter(sent.bytes.checked_div(uploads).unwrap_or_default()),
+        canary: structure.to_owned(),
+        searched_traffic: sent.bytes,
+        searched_gateway: kept.bytes,
+        found: found.clone(),
+    };
+    let enough = sent.bytes >= masked_bytes.saturating_mul(uploads);
+    let detail = format!(
+        "{} recorded requests files ({} bytes) and {} files of the gateway ({} bytes), {} byte strings looked for: {}",
+        sent.files,
+        sent.bytes,
+        kept.files,
+        kept.bytes,
+        needles.len(),
+        if found.is_empty() { "found nowhere".to_owned() } else { found.join("; ") }
+    );
+    let checks = vec![
+        check("The planted structure is in no byte that left its site", found.is_empty(), detail),
+        check(
+            "The recording that was searched is complete",
+            recorded && enough,
+            format!("it holds the developer's request and at least the {uploads} masked updates"),
+        ),
+    ];
+    Ok((traffic, checks))
+}
+
+/// A search that finds nothing proves nothing unless it finds what is there: the job's path, which every site used.
+fn sees_what_was_sent(folder: &Path, job: &JobId) -> Result<bool, HarnessError> {
+    let mut control = Needles::new();
+    control.add("control", format!("/v1/jobs/{job}/rounds/1/uploads/").as_bytes());
+    Ok(!control.search_folder(folder)?.found.is_empty())
+}
