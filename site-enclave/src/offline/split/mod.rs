@@ -1,0 +1,141 @@
+//! `split`: divides one file among simulated sites, as a demonstration or a benchmark of federated learning needs.
+
+mod plan;
+mod scale;
+mod write;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use self::plan::{SplitPlan, SplitRules};
+use self::scale::{ScaleError, task_specs};
+use crate::data::{
+    Catalogue, CatalogueError, CollectError, Collection, Quorum, ReadError, TaskFile, TaskFileError, TaskKey,
+    ValidationReport,
+};
+
+/// Arguments of `split`.
+#[derive(Debug, Args)]
+pub struct SplitArguments {
+    /// A file in the K-MELLODDY standard format, with any tasks.
+    #[arg(long, value_name = "FILE")]
+    data: PathBuf,
+    /// How many sites to make.
+    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u16).range(2..=64))]
+    sites: u16,
+    /// Decides which molecules go together; the same seed gives the same files.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// The folder to write: sites/site-N.csv, benchmark.csv, sample.csv, tasks.json and split.json.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// The held-out benchmark's share of the molecules.
+    #[arg(long, default_value_t = 0.2, value_parser = share)]
+    benchmark_share: f64,
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if (0.01..=0.5).contains(&value) => Ok(value),
+        _ => Err("expected a share from 0.01 to 0.5".to_owned()),
+    }
+}
+
+/// Why a file could not be split.
+#[derive(Debug, thiserror::Error)]
+pub enum SplitError {
+    /// The task catalogue is broken.
+    #[error(transparent)]
+    Catalogue(#[from] CatalogueError),
+    /// The source could not be loaded.
+    #[error(transparent)]
+    Collect(#[from] CollectError),
+    /// The source could not be read a second time.
+    #[error("{path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The reader's reason.
+        source: ReadError,
+    },
+    /// A file could not be written.
+    #[error("cannot use {path}: {source}")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// No task can be trained.
+    #[error("no task of {path} has enough labels to be trained: see the reasons above, or run check-data")]
+    NoTask {
+        /// The source.
+        path: PathBuf,
+    },
+    /// The sample gives no scale.
+    #[error(transparent)]
+    Scale(#[from] ScaleError),
+    /// The tasks make no task file.
+    #[error(transparent)]
+    TaskFile(#[from] TaskFileError),
+}
+
+/// Splits a file and writes the parts; `say` gets lines for people.
+///
+/// # Errors
+/// [`SplitError`].
+pub fn split(arguments: &SplitArguments, say: &mut dyn FnMut(&str)) -> Result<(), SplitError> {
+    let catalogue = Catalogue::embedded()?;
+    let (collection, report) =
+        Collection::load(std::slice::from_ref(&arguments.data), &catalogue, &mut |_| {})?;
+    say(&format!("{} rows accepted, {} rejected", report.accepted(), report.rejected()));
+    let tasks = tasks_with_quorum(&report, say);
+    if tasks.is_empty() {
+        return Err(SplitError::NoTask { path: arguments.data.clone() });
+    }
+    let sites = usize::from(arguments.sites);
+    let rules =
+        SplitRules { sites, seed: arguments.seed, benchmark_share: arguments.benchmark_share };
+    let plan = SplitPlan::new(&collection, &tasks, rules);
+    let summary = write::write_files(
+        &arguments.data,
+        &catalogue,
+        &tasks,
+        &plan,
+        sites,
+        arguments.seed,
+        &arguments.out,
+    )?;
+    let (sample, _) = Collection::load(&[arguments.out.join("sample.csv")], &catalogue, &mut |_| {})?;
+    let file = TaskFile::new(task_specs(&sample, &report, &tasks)?)?;
+    write_json(&arguments.out.join("tasks.json"), &file)?;
+    write_json(&arguments.out.join("split.json"), &summary)?;
+    summary.lines().iter().for_each(|line| say(line));
+    for spec in &file.tasks {
+        let (center, scale) = (spec.center_micro, spec.scale_micro);
+        say(&format!("{}: output {}, center_micro {center}, scale_micro {scale}", spec.task, spec.output));
+    }
+    Ok(())
+}
+
+/// The tasks that can be trained, in the order of their names.
+fn tasks_with_quorum(report: &ValidationReport, say: &mut dyn FnMut(&str)) -> Vec<TaskKey> {
+    let mut tasks = Vec::new();
+    for (task, counts) in &report.tasks {
+        match counts.quorum() {
+            Quorum::Met => tasks.push(task.clone()),
+            Quorum::Missed { reason } => say(&format!("task {task} is left out: {reason}")),
+        }
+    }
+    tasks
+}
+
+fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<(), SplitError> {
+    let failed = |source: io::Error| SplitError::Write { path: path.to_path_buf(), source };
+    let mut text = serde_json::to_string_pretty(value).map_err(|error| failed(error.into()))?;
+    text.push('\n');
+    fs::write(path, text).map_err(failed)
+}

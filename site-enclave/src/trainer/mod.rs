@@ -1,0 +1,32 @@
+//! Local training: from the global parameters and the site's own measurements to a change of the parameters.
+//!
+//! The driver knows only [`LocalUpdate`]; [`TorchTrainer`] implements it with a TorchScript model and libtorch. A
+//! [`LocalDelta`] is what masking takes: a vector of changes and the number of labels it was learned from.
+//!
+//! Not here: clipping, quantisation, noise and masks (crate konclave-crypto), and an allow list of TorchScript
+//! operations: a model is code, and a site runs only models whose digest it has agreed to.
+
+mod archive;
+mod device;
+mod examples;
+mod loss;
+mod manifest;
+mod model;
+mod predict;
+mod torch;
+mod update;
+
+pub use device::{CUDA_FOLDER_VARIABLE, CudaError, device_name, load_cuda_half, training_device};
+pub(crate) use examples::Examples;
+pub use examples::UnusedLabels;
+pub use manifest::{
+    ModelManifest, ParameterFileError, ParameterTensor, parameters_from_bytes, parameters_to_bytes,
+    read_parameters, write_parameters,
+};
+pub use model::{ModelError, TorchScriptModel};
+pub use predict::predict;
+pub use torch::TorchTrainer;
+pub use update::{
+    Hyperparameters, LocalDelta, LocalUpdate, Optimizer, TaskLoss, TrainError, TrainProgress, TrainingReport,
+    TrainingTask,
+};
