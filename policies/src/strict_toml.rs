@@ -103,7 +103,11 @@ impl<'a> StrictTable<'a> {
     }
 
     /// An integer that must be there and in range.
-    pub(crate) fn integer(&mut self, key: &str, allowed: &RangeInclusive<u64>) -> Result<Placed<u64>, PolicyError> {
+    pub(crate) fn integer(
+        &mut self,
+        key: &str,
+        allowed: &RangeInclusive<u64>,
+    ) -> Result<Placed<u64>, PolicyError> {
         let found = self.optional_integer(key, allowed)?;
         found.ok_or_else(|| self.missing(key, in_range(allowed)))
     }
@@ -117,8 +121,10 @@ impl<'a> StrictTable<'a> {
         let Some(entry) = self.take(key) else { return Ok(None) };
         let line = line_of(self.text, entry.span());
         let found = match entry.get_ref() {
-            DeValue::Integer(digits) => i128::from_str_radix(digits.as_str(), digits.radix())
-                .map_or_else(|_| Err(digits.to_string()), |value| u64::try_from(value).map_err(|_| value.to_string())),
+            DeValue::Integer(digits) => i128::from_str_radix(digits.as_str(), digits.radix()).map_or_else(
+                |_| Err(digits.to_string()),
+                |value| u64::try_from(value).map_err(|_| value.to_string()),
+            ),
             other => Err(describe(other)),
         };
         match found {
@@ -134,12 +140,17 @@ impl<'a> StrictTable<'a> {
         let line = line_of(self.text, entry.span());
         match entry.get_ref().as_str() {
             Some(text) if is_a_name(text) => Ok(Placed { value: text.to_owned(), line }),
-            Some(_) | None => Err(self.not_allowed(key, line, expected.to_owned(), describe(entry.get_ref()))),
+            Some(_) | None => {
+                Err(self.not_allowed(key, line, expected.to_owned(), describe(entry.get_ref())))
+            }
         }
     }
 
     /// A list of distinct names with at least one member, if it is there.
-    pub(crate) fn optional_names(&mut self, key: &str) -> Result<Option<Placed<BTreeSet<String>>>, PolicyError> {
+    pub(crate) fn optional_names(
+        &mut self,
+        key: &str,
+    ) -> Result<Option<Placed<BTreeSet<String>>>, PolicyError> {
         let Some(entry) = self.take(key) else { return Ok(None) };
         let line = line_of(self.text, entry.span());
         let refuse = |found: String| self.not_allowed(key, line, NAMES.to_owned(), found);

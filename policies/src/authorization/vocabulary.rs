@@ -258,6 +258,9 @@ mod tests {
     #[test]
     fn an_unknown_role_is_refused_with_the_known_ones() {
         let refused = "data_owner".parse::<Role>().unwrap_err().to_string();
-        assert!(refused.contains("`data_owner` is not a role") && refused.contains("data-owner"), "{refused}");
+        assert!(
+            refused.contains("`data_owner` is not a role") && refused.contains("data-owner"),
+            "{refused}"
+        );
     }
 }

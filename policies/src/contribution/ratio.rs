@@ -29,7 +29,9 @@ pub struct RatioText {
 
 /// Two strings that are not a fraction in lowest terms.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{numerator}/{denominator}` is not a fraction of integers in lowest terms with a positive denominator")]
+#[error(
+    "`{numerator}/{denominator}` is not a fraction of integers in lowest terms with a positive denominator"
+)]
 pub struct NotARatio {
     numerator: String,
     denominator: String,
@@ -138,9 +140,7 @@ impl TryFrom<RatioText> for Ratio {
             {
                 Ok(ratio)
             }
-            Some(_) | None => {
-                Err(NotARatio { numerator: text.numerator, denominator: text.denominator })
-            }
+            Some(_) | None => Err(NotARatio { numerator: text.numerator, denominator: text.denominator }),
         }
     }
 }
@@ -161,7 +161,10 @@ mod tests {
     #[test]
     fn rounds_halves_away_from_zero() {
         let rounded = |above, below| Ratio::new(above, below).unwrap().round().unwrap();
-        assert_eq!([rounded(1, 3), rounded(1, 2), rounded(2, 3), rounded(-1, 2), rounded(-1, 3)], [0, 1, 1, -1, 0]);
+        assert_eq!(
+            [rounded(1, 3), rounded(1, 2), rounded(2, 3), rounded(-1, 2), rounded(-1, 3)],
+            [0, 1, 1, -1, 0]
+        );
         assert_eq!(Ratio::new(1 << 70, 1).unwrap().round(), None);
     }
 

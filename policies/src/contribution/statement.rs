@@ -20,10 +20,10 @@ pub struct ContributionRow {
     pub batch: Option<u16>,
     /// What it brought.
     pub evidence: Evidence,
-    /// Its part of its batch's evidence, in parts per million, rounded.
+    /// Its part of its batch's evidence, in parts per million, rounded down.
     pub batch_share_ppm: u32,
     /// Its contribution to the benchmark score in millionths: the batch's Shapley value split by
-    /// evidence. Negative where the batch lowered the score.
+    /// evidence, rounded toward zero. Negative where the batch lowered the score.
     pub value_micro: i64,
     /// The standard error of `value_micro` in millionths; absent until enough partitions were scored.
     pub standard_error_micro: Option<i64>,
@@ -85,7 +85,7 @@ pub struct RewardLine {
     pub legal_entity: String,
     /// Its sites in the job, sorted.
     pub sites: Vec<SiteId>,
-    /// Its sites' contribution to the score in millionths, rounded once; may be negative.
+    /// Its sites' contribution to the score in millionths, the sum of their rows; may be negative.
     pub value_micro: i64,
     /// The standard error of `value_micro` in millionths; absent until enough partitions were scored.
     pub standard_error_micro: Option<i64>,

@@ -14,8 +14,8 @@ use serde::Serialize;
 pub(crate) use limits::{LIMITS, Tighter};
 pub use reward_rules::{DataClass, DataClassWeights, EvidenceWeights, RewardRules};
 
-pub use crate::strict_toml::{PolicyError, PolicyProblem};
 use crate::strict_toml::{Placed, StrictTable};
+pub use crate::strict_toml::{PolicyError, PolicyProblem};
 
 /// Under which limits jobs and rounds run, and how their budget is paid out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -128,7 +128,12 @@ impl RoundPolicy {
     }
 
     /// The rules between `key`, just read, and the keys read before it.
-    fn check_pairs(&self, table: &StrictTable<'_>, key: &str, found: &Placed<u64>) -> Result<(), PolicyError> {
+    fn check_pairs(
+        &self,
+        table: &StrictTable<'_>,
+        key: &str,
+        found: &Placed<u64>,
+    ) -> Result<(), PolicyError> {
         let conflict = |other: &str, value: u64, rule: &'static str| {
             let other = format!("{other} = {value}");
             Err(table.error(key, found.line, PolicyProblem::Conflict { found: found.value, other, rule }))
@@ -144,11 +149,13 @@ impl RoundPolicy {
                 conflict("min_batch", self.min_batch.into(), "scoring batches must not be smaller")
             }
             // The weight travels as one more coordinate and must fit the same signed q bits.
-            "weight_cap" if u64::from(self.weight_cap) >= 1 << self.quantisation_bits.saturating_sub(1) => conflict(
-                "quantisation_bits",
-                self.quantisation_bits.into(),
-                "the weight must be below 2^(quantisation_bits - 1)",
-            ),
+            "weight_cap" if u64::from(self.weight_cap) >= 1 << self.quantisation_bits.saturating_sub(1) => {
+                conflict(
+                    "quantisation_bits",
+                    self.quantisation_bits.into(),
+                    "the weight must be below 2^(quantisation_bits - 1)",
+                )
+            }
             _ => Ok(()),
         }
     }

@@ -124,7 +124,8 @@ pub fn check_job(policy: &EffectivePolicy, terms: &JobTerms) -> Result<(), Refus
         return refuse(Rule::Consent, "this site's policy refuses every job".to_owned());
     }
     if terms.policy != rounds.digest() {
-        let detail = format!("the job runs under policy {}, this site holds {}", terms.policy, rounds.digest());
+        let detail =
+            format!("the job runs under policy {}, this site holds {}", terms.policy, rounds.digest());
         return refuse(Rule::Policy, detail);
     }
     if !rounds.approved_purposes.contains(&terms.purpose) {

@@ -63,8 +63,10 @@ impl SitePolicy {
             "auto" => ConsentMode::Auto,
             "never" => ConsentMode::Never,
             other => {
-                let problem =
-                    PolicyProblem::NotAllowed { expected: expected.to_owned(), found: format!("\"{other}\"") };
+                let problem = PolicyProblem::NotAllowed {
+                    expected: expected.to_owned(),
+                    found: format!("\"{other}\""),
+                };
                 return Err(table.error("consent", consent.line, problem));
             }
         };
@@ -132,7 +134,13 @@ pub fn effective(consortium: &RoundPolicy, site: &SitePolicy) -> Result<Effectiv
         if let Some(extra) = own.value.difference(approved).next() {
             let common = Vec::from_iter(approved.iter().map(String::as_str)).join(", ");
             let found = format!("\"{extra}\"");
-            return Err(looser("allowed_purposes", own.line, found, common.clone(), format!("some of {common}")));
+            return Err(looser(
+                "allowed_purposes",
+                own.line,
+                found,
+                common.clone(),
+                format!("some of {common}"),
+            ));
         }
         rounds.approved_purposes.clone_from(&own.value);
     }
