@@ -6,8 +6,8 @@
 //! | 2 stage entries and tiles | files beyond the head, which no reader looks at; the batch may be tried again |
 //! | 3 fsync files and folders | an error leaves unknown what reached the disk: poisoned; at open the head is the old one and staged files go |
 //! | 4 read back, re-hash, sign | a bit that flipped between memory and disk is never signed; the batch may be tried again |
-//! | 5 write `head.note.tmp` | the head is untouched; the batch may be tried again |
-//! | 6 fsync it, rename to `head.note`, fsync the folder | the batch is in or it is not, and only a reload tells: poisoned |
+//! | 5 write `head.note.tmp`, fsync it, read it back | the head is untouched; the batch may be tried again, except after a failed fsync: poisoned |
+//! | 6 rename it to `head.note`, fsync the folder | the batch is in or it is not, and only a reload tells: poisoned |
 //! | **the batch is now part of the ledger** | |
 //! | 7 publish `checkpoint` | readers see the previous head, which is still true; written again with the next head or at open |
 //! | 8 index | the index is given up; queries read the entries until it is rebuilt at open |
@@ -129,14 +129,16 @@ impl Ledger {
     fn sign_staged(&mut self, batch: &Batch) -> Result<SignedNote, AppendError> {
         for (path, bytes) in &batch.files {
             let name = path.to_string();
-            let read = self.storage.read(&name);
-            let same = read.as_ref().is_ok_and(|found| found.as_deref() == Some(bytes));
-            if !same || !hashes_agree(path, batch) {
-                let altered =
-                    || io::Error::new(io::ErrorKind::InvalidData, "it does not hold what was written");
-                let error = read.err().unwrap_or_else(altered);
+            let checked = self.holds(&name, bytes).and_then(|()| {
+                if hashes_agree(path, batch) {
+                    Ok(())
+                } else {
+                    Err(StorageFailure::of("hash again", &name)(altered()))
+                }
+            });
+            if let Err(failure) = checked {
                 self.unstage(batch);
-                return Err(AppendError::NotStored(StorageFailure::of("read back", &name)(error)));
+                return Err(AppendError::NotStored(failure));
             }
         }
         let head =
@@ -150,10 +152,20 @@ impl Ledger {
         written.map_err(StorageFailure::of("write", &NEW_HEAD)).map_err(AppendError::NotStored)?;
         let synced = self.storage.sync_file(NEW_HEAD);
         self.certain("make durable", NEW_HEAD, synced)?;
+        self.holds(NEW_HEAD, note.to_string().as_bytes()).map_err(AppendError::NotStored)?;
         let renamed = self.storage.rename(NEW_HEAD, HEAD);
         self.certain("replace", HEAD, renamed)?;
         let synced = self.storage.sync_names();
         self.certain("make durable the folder of", HEAD, synced)
+    }
+
+    /// Reads a file back and compares it with what was written.
+    pub(super) fn holds(&self, file: &str, bytes: &[u8]) -> Result<(), StorageFailure> {
+        let read = self
+            .storage
+            .read(file)
+            .and_then(|found| if found.as_deref() == Some(bytes) { Ok(()) } else { Err(altered()) });
+        read.map_err(StorageFailure::of("read back", &file))
     }
 
     /// Poisons the ledger if an operation failed whose failure says nothing about what is on the disk.
@@ -175,6 +187,10 @@ impl Ledger {
             let _ = self.storage.remove(&path.to_string());
         }
     }
+}
+
+fn altered() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "it does not hold what was written")
 }
 
 /// Hashes a staged bundle again and compares with the leaf hashes staged beside it, if they are.

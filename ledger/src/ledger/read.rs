@@ -104,6 +104,9 @@ impl Ledger {
     }
 
     const fn has_size(&self, size: u64) -> Result<(), ReadError> {
+        if self.poisoned {
+            return Err(ReadError::Poisoned);
+        }
         let limit = self.tail.size();
         if size > limit { Err(ReadError::OutOfRange { asked: size, size: limit }) } else { Ok(()) }
     }

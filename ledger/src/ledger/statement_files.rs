@@ -33,6 +33,9 @@ impl Ledger {
         let written = self.storage.write(NEW_STATEMENT, &bytes);
         written.map_err(StorageFailure::of("write", &path)).map_err(StatementFileError::NotStored)?;
         let durable = self.storage.sync_file(NEW_STATEMENT);
+        if durable.is_ok() {
+            self.holds(NEW_STATEMENT, &bytes).map_err(StatementFileError::NotStored)?;
+        }
         let durable = durable.and_then(|()| self.storage.rename(NEW_STATEMENT, &path));
         durable.and_then(|()| self.storage.sync_names()).map_err(|error| {
             self.poisoned = true;

@@ -1,0 +1,233 @@
+//! Every storage operation of an append, failed in every way: what a restart finds must be what was acknowledged, or
+//! that plus the one batch whose fate was unknown, and it must always verify.
+
+#![allow(missing_docs)]
+
+mod support;
+
+use konclave_ledger::{
+    AppendError, Checkpoint, CosignError, Ledger, OpenError, ReadError, StatementFileError,
+};
+use support::faulty::{Fault, FaultyStorage, Loss};
+use support::{at, consent, created, draft, enrolled, log_key, options, witness};
+
+const FAULTS: [Fault; 6] = [
+    Fault::NotDone,
+    Fault::DoneAnyway,
+    Fault::ShortWithError,
+    Fault::ShortAndSilent,
+    Fault::CrashAfter,
+    Fault::CrashBefore,
+];
+
+/// What the failing append may report and what a restart may then find.
+#[derive(Debug, PartialEq, Eq)]
+enum Outcome {
+    /// Acknowledged: the batch must be there.
+    Acknowledged,
+    /// Certainly not stored: it must not be there, and the same ledger goes on.
+    Refused,
+    /// Unknown: the ledger is poisoned; a restart tells.
+    Unknown,
+}
+
+fn open(storage: &FaultyStorage) -> Ledger {
+    Ledger::open_on(Box::new(storage.clone()), options(false)).unwrap()
+}
+
+fn numbers(ledger: &Ledger) -> Vec<u64> {
+    ledger
+        .leaves(0..u64::MAX)
+        .map(|leaf| leaf.unwrap().record["number"].as_u64().unwrap_or(u64::MAX))
+        .collect()
+}
+
+/// Fills a ledger to `size` entries, then appends `batch` with a fault at the `step`-th operation of that append.
+fn run(size: u64, batch: u64, step: usize, fault: Fault) -> Option<(String, Outcome)> {
+    let storage = FaultyStorage::default();
+    let mut ledger = open(&storage);
+    ledger.append(std::iter::once(created()).chain((1..size).map(draft)).collect(), at(0)).unwrap();
+    let before = numbers(&ledger);
+    let first = storage.operations().len();
+    storage.fail_at(first + step, fault);
+    let appended = ledger.append((size..size + batch).map(draft).collect(), at(1));
+    let operations = storage.operations();
+    let name = operations.get(first + step)?.clone();
+    let context = format!("size {size} batch {batch} step {step} {name} {fault:?}: {appended:?}");
+
+    let with_batch: Vec<u64> = before.iter().copied().chain(size..size + batch).collect();
+    let outcome = match &appended {
+        Ok(indexes) => {
+            assert_eq!(*indexes, (size..size + batch).collect::<Vec<_>>());
+            Outcome::Acknowledged
+        }
+        Err(AppendError::NotStored(_)) => Outcome::Refused,
+        Err(AppendError::Ambiguous(_)) => Outcome::Unknown,
+        Err(other) => panic!("{context}: {other}"),
+    };
+    if outcome == Outcome::Unknown {
+        assert!(ledger.is_poisoned());
+        assert!(matches!(ledger.append(vec![draft(0)], at(2)), Err(AppendError::Poisoned)), "{context}");
+        assert!(matches!(ledger.leaf(0), Err(ReadError::Poisoned)), "{context}");
+        assert!(matches!(ledger.static_file("checkpoint"), Err(ReadError::Poisoned)));
+        assert!(matches!(ledger.inclusion_proof(0, 1), Err(ReadError::Poisoned)));
+        assert!(matches!(
+            ledger.query(&konclave_ledger::Filter::default(), None, 1),
+            Err(ReadError::Poisoned)
+        ));
+        assert!(matches!(ledger.put_statement(&consent("a", "b")), Err(StatementFileError::Poisoned)));
+        assert!(matches!(ledger.add_cosignature("x"), Err(CosignError::Poisoned)));
+    }
+    for loss in [Loss::Nothing, Loss::Unsynced] {
+        let left = storage.after(loss);
+        let mut reopened = open(&left);
+        let found = numbers(&reopened);
+        match outcome {
+            Outcome::Acknowledged => assert_eq!(found, with_batch, "{context} {loss:?}"),
+            Outcome::Refused => assert_eq!(found, before, "{context} {loss:?}"),
+            Outcome::Unknown => assert!(found == before || found == with_batch, "{context} {loss:?}"),
+        }
+        let (checkpoint, _) = Checkpoint::verify(reopened.checkpoint_note().as_bytes(), &log_key()).unwrap();
+        assert_eq!(checkpoint.size, found.len() as u64);
+        let tiles: Vec<_> = left.paths().into_iter().filter(|path| path.starts_with("tile/")).collect();
+        assert_eq!(
+            tiles.len(),
+            konclave_ledger::tiles::tiles_of(checkpoint.size).count(),
+            "{context}: {tiles:?}"
+        );
+        reopened.append(vec![draft(900)], at(3)).unwrap();
+        assert_eq!(numbers(&open(&left)).last(), Some(&900), "{context}");
+    }
+    if outcome == Outcome::Refused && !matches!(fault, Fault::CrashAfter | Fault::CrashBefore) {
+        ledger.append((size..size + batch).map(draft).collect(), at(2)).unwrap();
+        assert_eq!(numbers(&open(&storage.after(Loss::Unsynced))), with_batch, "{context}: second try");
+    }
+    Some((name, outcome))
+}
+
+#[test]
+fn every_step_and_every_failure_leaves_a_prefix() {
+    let mut cases = 0;
+    // Within a tile, filling a bundle exactly, crossing into the next, and the first batch after a full one.
+    for (size, batch) in [(3, 2), (250, 6), (254, 5), (256, 1)] {
+        for fault in FAULTS {
+            let mut step = 0;
+            while let Some((name, outcome)) = run(size, batch, step, fault) {
+                let expected = expected(&name, fault);
+                assert_eq!(outcome, expected, "size {size} batch {batch} step {step} {name} {fault:?}");
+                step += 1;
+                cases += 1;
+            }
+            assert!(step >= 10, "an append has more steps than {step}");
+        }
+    }
+    assert!(cases > 250, "{cases}");
+}
+
+/// The table at the head of `append.rs`, as code.
+fn expected(operation: &str, fault: Fault) -> Outcome {
+    let published = ["write checkpoint.tmp", "rename checkpoint.tmp checkpoint"].contains(&operation);
+    let cleaning = operation.starts_with("remove");
+    if published || cleaning {
+        return Outcome::Acknowledged;
+    }
+    let ambiguous = operation.starts_with("sync") || operation.starts_with("rename head");
+    match fault {
+        Fault::CrashAfter if operation.starts_with("write head") => Outcome::Unknown,
+        Fault::CrashAfter if operation.starts_with("write") => {
+            // The next operation fails: another write is a clean refusal, a sync is not.
+            if operation.contains("tile/entries") { Outcome::Refused } else { Outcome::Unknown }
+        }
+        Fault::CrashAfter => Outcome::Unknown,
+        _ if ambiguous && fault != Fault::ShortAndSilent => Outcome::Unknown,
+        Fault::ShortAndSilent if operation.starts_with("write") => Outcome::Refused,
+        Fault::ShortAndSilent => Outcome::Acknowledged,
+        Fault::NotDone | Fault::DoneAnyway | Fault::ShortWithError | Fault::CrashBefore => Outcome::Refused,
+    }
+}
+
+#[test]
+fn creation_and_opening_survive_every_failure() {
+    let clean = FaultyStorage::default();
+    drop(open(&clean));
+    for step in 0..clean.operations().len() {
+        for fault in FAULTS {
+            let storage = FaultyStorage::default();
+            storage.fail_at(step, fault);
+            let _ = Ledger::open_on(Box::new(storage.clone()), options(false));
+            for loss in [Loss::Nothing, Loss::Unsynced] {
+                let opened = Ledger::open_on(Box::new(storage.after(loss)), options(false));
+                assert_eq!(opened.unwrap().head().size, 0, "step {step} {fault:?} {loss:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn statements_and_cosignatures_survive_every_failure() {
+    for fault in FAULTS {
+        for step in 0..8 {
+            let storage = FaultyStorage::default();
+            let mut ledger = open(&storage);
+            ledger.append(vec![created(), enrolled("site-a")], at(0)).unwrap();
+            storage.fail_at(storage.operations().len() + step, fault);
+            let statement = consent("site-a", "job-1");
+            let put = ledger.put_statement(&statement);
+            let witness = witness("site-a");
+            let head = konclave_ledger::witness::WitnessState::new(ledger.head().origin);
+            let cosigned = ledger.consistency_proof(0, 2).map(|proof| {
+                let seen = head.advance(ledger.checkpoint_note().as_bytes(), &log_key(), &proof).unwrap();
+                ledger.add_cosignature(&seen.cosign(&witness, at(1)).line().to_string())
+            });
+            for loss in [Loss::Nothing, Loss::Unsynced] {
+                let reopened = open(&storage.after(loss));
+                let context = format!("{fault:?} step {step} {loss:?}");
+                assert_eq!(reopened.head().size, 2, "{context}");
+                let silent = fault == Fault::ShortAndSilent;
+                if let Ok(digest) = &put {
+                    assert_eq!(reopened.get_statement(digest).unwrap(), Some(statement.clone()), "{context}");
+                }
+                if let (Ok(Ok(_)), false) = (&cosigned, silent) {
+                    assert_eq!(reopened.checkpoint_note().lines().count(), 6, "{context}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn refuses_to_begin_anew_where_a_head_is_missing() {
+    let storage = FaultyStorage::default();
+    open(&storage).append(vec![created()], at(0)).unwrap();
+    storage.replace("head.note", None);
+    let opened = Ledger::open_on(Box::new(storage), options(false));
+    assert!(matches!(opened, Err(OpenError::HeadMissing)));
+}
+
+#[test]
+fn refuses_damage_and_names_file_and_entry() {
+    let storage = FaultyStorage::default();
+    let mut ledger = open(&storage);
+    ledger.append(std::iter::once(created()).chain((1..600).map(draft)).collect(), at(0)).unwrap();
+    for path in storage.paths().into_iter().filter(|path| path.starts_with("tile/")) {
+        let damaged = storage.after(Loss::Nothing);
+        let bytes = konclave_ledger::storage::Storage::read(&damaged, &path).unwrap().unwrap();
+        let covers = path.parse::<konclave_ledger::tiles::TilePath>().unwrap().covers();
+        for changed in [None, Some(Vec::new()), Some(bytes[..bytes.len() - 1].to_vec()), {
+            let mut flipped = bytes.clone();
+            flipped[bytes.len() / 2] ^= 4;
+            Some(flipped)
+        }] {
+            damaged.replace(&path, changed);
+            match Ledger::open_on(Box::new(damaged.clone()), options(false)) {
+                Err(OpenError::Damaged(damage)) => {
+                    assert!(
+                        covers.start <= damage.first_index && damage.first_index <= covers.end,
+                        "{damage}"
+                    );
+                }
+                other => panic!("{path}: {other:?}"),
+            }
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! A child process appends under load and is killed with SIGKILL at random moments: nothing it acknowledged is lost.
+
+#![allow(missing_docs)]
+
+mod support;
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use konclave_ledger::{Checkpoint, Filter, Hash, IndexState, Ledger};
+use support::{at, consent, consented, created, draft, enrolled, log_key, options};
+
+const CHILD_FOLDER: &str = "KONCLAVE_LEDGER_KILL_TEST_FOLDER";
+
+/// Runs only as the child: appends batches until it is killed, and says after each what was acknowledged.
+#[test]
+fn child_appends_until_killed() {
+    let Ok(folder) = std::env::var(CHILD_FOLDER) else { return };
+    let mut ledger = Ledger::open(Path::new(&folder), options(true)).unwrap();
+    let mut out = std::io::stdout();
+    if ledger.head().size == 0 {
+        ledger.append(vec![created(), enrolled("site-a")], at(0)).unwrap();
+    }
+    loop {
+        let size = ledger.head().size;
+        // Batches of 1 to 70 entries, so that bundles end inside, at and between batches.
+        let mut batch: Vec<_> = (size..=size + size * 31 % 70).map(draft).collect();
+        if size % 3 == 0 {
+            let statement = ledger.put_statement(&consent("site-a", &format!("job-{size}"))).unwrap();
+            batch.push(consented("site-a", &format!("job-{size}"), statement));
+        }
+        let indexes = ledger.append(batch, at(size)).unwrap();
+        let head = ledger.head();
+        assert_eq!(indexes.last(), Some(&(head.size - 1)));
+        // The line is the acknowledgement. It starts on a new line, since the test runner writes to the same stream.
+        write!(out, "\nACK {} {}\n", head.size, head.root).unwrap();
+        out.flush().unwrap();
+    }
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_to_sigkill() {
+    let folder = tempfile::tempdir().unwrap();
+    let rounds: u64 =
+        std::env::var("KONCLAVE_KILL_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(12);
+    let mut acknowledged: Vec<(u64, Hash)> = Vec::new();
+    for round in 0..rounds {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "child_appends_until_killed", "--nocapture", "--test-threads=1"])
+            .env(CHILD_FOLDER, folder.path())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let stdout = child.stdout.take().unwrap();
+        let reader = std::thread::spawn(move || {
+            let lines = BufReader::new(stdout).split(b'\n').map_while(Result::ok);
+            let parse = |line: Vec<u8>| {
+                let line = String::from_utf8(line).ok()?;
+                let (size, root) = line.strip_prefix("ACK ")?.split_once(' ')?;
+                Some((size.parse().ok()?, root.parse().ok()?))
+            };
+            lines.filter_map(parse).collect::<Vec<(u64, Hash)>>()
+        });
+        // A different moment each round; SHA-256 of the round stands in for chance, so that a failure can be repeated.
+        let chance = Hash::of(&round.to_be_bytes()).0;
+        std::thread::sleep(Duration::from_millis(150 + u64::from(chance[0]) * 3));
+        std::thread::sleep(Duration::from_micros(u64::from(chance[1]) * 40));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        acknowledged.extend(reader.join().unwrap());
+
+        let ledger = Ledger::open(folder.path(), options(true)).unwrap();
+        let head = ledger.head();
+        let (published, _) = Checkpoint::verify(ledger.checkpoint_note().as_bytes(), &log_key()).unwrap();
+        assert_eq!(published, head);
+        for (size, root) in &acknowledged {
+            assert!(
+                *size <= head.size,
+                "round {round}: {size} entries were acknowledged, {} are left",
+                head.size
+            );
+            let proof = ledger.consistency_proof(*size, head.size).unwrap();
+            assert_eq!(
+                proof.verify(root, &head.root),
+                Ok(()),
+                "round {round}: the acknowledged {size} changed"
+            );
+        }
+        assert_eq!(ledger.index_state(), IndexState::Ready);
+        let filter = Filter { actor: Some("actor-1".into()), ..Filter::default() };
+        let found = ledger.query(&filter, None, usize::MAX).unwrap();
+        let scanned =
+            ledger.leaves(0..head.size).map(Result::unwrap).filter(|leaf| filter.matches(leaf)).count();
+        assert_eq!(found.len(), scanned);
+        for leaf in ledger.leaves(0..head.size).map(Result::unwrap) {
+            if let Some(statement) = leaf.statement {
+                assert!(ledger.get_statement(&statement).unwrap().is_some());
+            }
+        }
+    }
+    assert!(acknowledged.len() as u64 > rounds, "the children had time to append: {}", acknowledged.len());
+}
