@@ -1,4 +1,5 @@
-//! Extractors whose rejections are problem documents that name the field: `Json`, `Query`, `Path`.
+//! Extractors whose rejections are problem documents that name the field: `Json`, `Form`,
+//! `Query`, `Path`.
 
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
@@ -7,6 +8,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use konclave_openapi::page::PageQuery;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -42,6 +44,14 @@ pub(crate) async fn read_body(headers: &HeaderMap, body: Body, limit: u64) -> Re
     axum::body::to_bytes(body, most).await.map_err(|error| body_error(&error, limit))
 }
 
+/// Reads a whole JSON body, at most `limit` bytes of it, without parsing it.
+pub(crate) async fn read_json_body(headers: &HeaderMap, body: Body, limit: u64) -> Result<Bytes, ApiError> {
+    if !is_json(headers) {
+        return Err(ApiError::UnsupportedMediaType { expected: "application/json" });
+    }
+    read_body(headers, body, limit).await
+}
+
 /// Says why a body broke off: its limit, its silence, or its connection.
 pub(crate) fn body_error(error: &(dyn std::error::Error + 'static), limit: u64) -> ApiError {
     let text = crate::error::chain(error);
@@ -63,10 +73,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
         let (parts, body) = request.into_parts();
-        if !is_json(&parts.headers) {
-            return Err(ApiError::UnsupportedMediaType { expected: "application/json" });
-        }
-        let bytes = read_body(&parts.headers, body, limit_of(&parts.extensions)).await?;
+        let bytes = read_json_body(&parts.headers, body, limit_of(&parts.extensions)).await?;
         parse_json(&bytes).map(Self)
     }
 }
@@ -143,6 +150,40 @@ pub fn parse_form<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
             ApiError::invalid_field(name, detail)
         }
     })
+}
+
+/// The most items a page may have, and how many it has without a wish.
+const MAX_PAGE: u16 = 500;
+const DEFAULT_PAGE: u16 = 100;
+
+/// How many items the page asked for has.
+///
+/// # Errors
+/// [`ApiError::InvalidRequest`] outside 1 to 500.
+pub fn page_limit(query: &PageQuery) -> Result<usize, ApiError> {
+    match query.limit.unwrap_or(DEFAULT_PAGE) {
+        limit @ 1..=MAX_PAGE => Ok(limit.into()),
+        limit => Err(ApiError::invalid_field("limit", format!("{limit} is not 1 to {MAX_PAGE}"))),
+    }
+}
+
+/// A form in the body.
+#[derive(Debug, Clone, Copy)]
+pub struct Form<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Form<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
+        let (parts, body) = request.into_parts();
+        let expected = "application/x-www-form-urlencoded";
+        let media = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        if !media.is_some_and(|media| media.split(';').next().unwrap_or_default().trim() == expected) {
+            return Err(ApiError::UnsupportedMediaType { expected });
+        }
+        let bytes = read_body(&parts.headers, body, limit_of(&parts.extensions)).await?;
+        parse_form(&bytes).map(Self)
+    }
 }
 
 /// Path parameters.

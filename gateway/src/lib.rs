@@ -12,13 +12,26 @@
 
 pub mod auth;
 pub mod blobs;
+pub mod cli;
 pub mod config;
 pub mod coordinator;
 pub mod core;
+pub mod enrolment;
 pub mod error;
 pub mod extract;
 pub mod folder;
+pub mod idempotency;
+pub mod intake;
+pub mod openapi;
 pub mod projections;
 pub mod request;
 pub mod rounds_store;
+pub mod router;
+pub mod routes;
+pub mod serve;
+pub mod tls;
+pub mod traffic;
 pub mod writer;
+
+/// The software's name and version, as status and ledger entries state it.
+pub const SOFTWARE: &str = concat!("konclave-gateway/", env!("CARGO_PKG_VERSION"));

@@ -42,12 +42,18 @@ impl Recorder {
 }
 
 /// The layer. A request that cannot be recorded is refused: a recording with gaps proves nothing.
-pub(crate) async fn record(State(recorder): State<Recorder>, id: RequestId, request: Request, next: Next) -> Response {
+pub(crate) async fn record(
+    State(recorder): State<Recorder>,
+    id: RequestId,
+    request: Request,
+    next: Next,
+) -> Response {
     match tee(&recorder, &id, request).await {
         Ok(request) => next.run(request).await,
         Err(error) => {
             tracing::error!(%error, "the request could not be recorded");
-            ApiError::unavailable("the gateway records all traffic and cannot write it now", 60).into_response()
+            ApiError::unavailable("the gateway records all traffic and cannot write it now", 60)
+                .into_response()
         }
     }
 }
@@ -84,7 +90,10 @@ fn head(request: &Request) -> Vec<u8> {
 }
 
 /// The same bytes, each chunk written before it is handed on.
-fn copied(body: BodyDataStream, file: File) -> impl futures_util::Stream<Item = Result<Bytes, axum::Error>> + Send {
+fn copied(
+    body: BodyDataStream,
+    file: File,
+) -> impl futures_util::Stream<Item = Result<Bytes, axum::Error>> + Send {
     stream::unfold(Some((body, file)), |state| async {
         let (mut body, mut file) = state?;
         match body.next().await {
@@ -143,7 +152,9 @@ mod tests {
         assert!(file.starts_with(b"POST /v1/echo?a=b HTTP/1.1\r\n"));
         assert!(file.ends_with(b"\r\n\r\none \x00two"));
         let text = String::from_utf8_lossy(&file);
-        assert!(text.contains("x-other: kept") && text.contains("[redacted]") && !text.contains("secret-token"));
+        assert!(
+            text.contains("x-other: kept") && text.contains("[redacted]") && !text.contains("secret-token")
+        );
     }
 
     #[tokio::test]

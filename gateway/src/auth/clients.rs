@@ -75,7 +75,9 @@ pub struct ClientKey {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ClientKeyError {
     /// The file holds a private key.
-    #[error("this is a private key; it stays with the client. Make the public one: openssl pkey -in FILE -pubout")]
+    #[error(
+        "this is a private key; it stays with the client. Make the public one: openssl pkey -in FILE -pubout"
+    )]
     Private,
     /// No PEM block of the right kind.
     #[error("no `-----BEGIN PUBLIC KEY-----` block found; make a key: openssl genpkey -algorithm ed25519")]
@@ -235,7 +237,10 @@ mod tests {
     #[test]
     fn the_key_of_rfc_8410_is_read() {
         let key = ClientKey::from_pem(ED25519).unwrap();
-        assert_eq!(hex::encode(key.as_bytes()), "19bf44096984cdfe8541bac167dc3b96c85086aa30b6b6cb0c5c38ad703166e1");
+        assert_eq!(
+            hex::encode(key.as_bytes()),
+            "19bf44096984cdfe8541bac167dc3b96c85086aa30b6b6cb0c5c38ad703166e1"
+        );
     }
 
     #[test]

@@ -55,10 +55,7 @@ pub fn unverified_header(token: &str) -> Result<Header, TokenError> {
 ///
 /// # Errors
 /// [`TokenError`].
-pub fn verified_claims<T: DeserializeOwned + Clone>(
-    token: &str,
-    key: &[u8; 32],
-) -> Result<T, TokenError> {
+pub fn verified_claims<T: DeserializeOwned + Clone>(token: &str, key: &[u8; 32]) -> Result<T, TokenError> {
     unverified_header(token)?;
     install();
     let mut validation = Validation::new(Algorithm::EdDSA);
@@ -77,7 +74,12 @@ pub fn verified_claims<T: DeserializeOwned + Clone>(
 ///
 /// # Errors
 /// [`TokenError::Signing`].
-pub fn signed(seed: &[u8; 32], typ: &str, kid: Option<&str>, claims: &impl Serialize) -> Result<String, TokenError> {
+pub fn signed(
+    seed: &[u8; 32],
+    typ: &str,
+    kid: Option<&str>,
+    claims: &impl Serialize,
+) -> Result<String, TokenError> {
     install();
     let mut header = Header::new(Algorithm::EdDSA);
     header.typ = Some(typ.to_owned());

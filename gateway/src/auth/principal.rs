@@ -131,7 +131,9 @@ impl PresentedCertificate {
         let (_, certificate) = X509Certificate::from_der(der).map_err(|_| unreadable())?;
         let mut names = certificate.subject().iter_common_name();
         let (Some(name), None) = (names.next(), names.next()) else {
-            return Err(ApiError::unknown_certificate("the client certificate needs exactly one common name"));
+            return Err(ApiError::unknown_certificate(
+                "the client certificate needs exactly one common name",
+            ));
         };
         Ok(Self {
             name: name.as_str().map_err(|_| unreadable())?.to_owned(),

@@ -50,8 +50,7 @@ impl UsedAssertions {
     pub fn open(path: &Path, now: UnixSeconds) -> io::Result<Self> {
         let mut by_key = read(path)?;
         by_key.retain(|_, expiry| *expiry > now);
-        let text: String =
-            by_key.iter().map(|((client, jti), expiry)| line(*expiry, client, jti)).collect();
+        let text: String = by_key.iter().map(|((client, jti), expiry)| line(*expiry, client, jti)).collect();
         replace(path, text.as_bytes(), Access::Secret)?;
         let file = OpenOptions::new().append(true).mode(0o600).open(path)?;
         Ok(Self(Mutex::new(Used { file, by_key })))

@@ -253,7 +253,11 @@ fn granted(client: &Client, wanted: Option<&str>) -> Result<Vec<Role>, ApiError>
             }
         }
     }
-    if granted.is_empty() { Err(ApiError::invalid_field("scope", "is empty; leave it out for all")) } else { Ok(granted) }
+    if granted.is_empty() {
+        Err(ApiError::invalid_field("scope", "is empty; leave it out for all"))
+    } else {
+        Ok(granted)
+    }
 }
 
 #[cfg(test)]

@@ -83,12 +83,7 @@ impl BlobStore {
     ///
     /// # Errors
     /// [`BlobError`]; nothing is kept then.
-    pub async fn put_stream<S, E>(
-        &self,
-        digest: &Digest,
-        limit: u64,
-        stream: S,
-    ) -> Result<Blob, BlobError>
+    pub async fn put_stream<S, E>(&self, digest: &Digest, limit: u64, stream: S) -> Result<Blob, BlobError>
     where
         S: Stream<Item = Result<Bytes, E>> + Send,
         E: Into<Box<dyn Error + Send + Sync>>,

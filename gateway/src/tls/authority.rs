@@ -20,7 +20,9 @@ const SERVER_DAYS: i64 = 825;
 #[derive(Debug, thiserror::Error)]
 pub enum AuthorityError {
     /// The site's request is no PKCS#10, or its self-signature is wrong. The site makes a new one.
-    #[error("the TLS certificate request is not valid ({0}); the site makes a new one with `konclave-site init`")]
+    #[error(
+        "the TLS certificate request is not valid ({0}); the site makes a new one with `konclave-site init`"
+    )]
     Request(rcgen::Error),
     /// A host name is not one.
     #[error("`{host}` is neither a host name nor an IP address")]
@@ -104,8 +106,7 @@ pub fn sign_client(
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
     request.params = params;
     let certificate = request.signed_by(&issuer(authority)?)?;
-    let (_, parsed) =
-        X509Certificate::from_der(certificate.der()).map_err(|_| AuthorityError::Unreadable)?;
+    let (_, parsed) = X509Certificate::from_der(certificate.der()).map_err(|_| AuthorityError::Unreadable)?;
     let spki = Digest::of(parsed.public_key().raw);
     Ok(ClientCertificate { certificate: certificate.pem(), spki })
 }
@@ -122,15 +123,14 @@ fn params(name: &str, now: OffsetDateTime, days: i64) -> Result<CertificateParam
     serial[0] &= 0x7f;
     let mut distinguished_name = DistinguishedName::new();
     distinguished_name.push(DnType::CommonName, name);
-    Ok(CertificateParams {
-        // Clocks of members may be a little behind.
-        not_before: now - Duration::minutes(5),
-        not_after: now + Duration::days(days),
-        serial_number: Some(SerialNumber::from_slice(&serial)),
-        distinguished_name,
-        use_authority_key_identifier_extension: true,
-        ..CertificateParams::default()
-    })
+    let mut params = CertificateParams::default();
+    // Clocks of members may be a little behind.
+    params.not_before = now - Duration::minutes(5);
+    params.not_after = now + Duration::days(days);
+    params.serial_number = Some(SerialNumber::from_slice(&serial));
+    params.distinguished_name = distinguished_name;
+    params.use_authority_key_identifier_extension = true;
+    Ok(params)
 }
 
 fn subject(host: &str) -> Result<SanType, AuthorityError> {
@@ -189,7 +189,8 @@ mod tests {
         der[at] = b'b';
         use base64::Engine as _;
         let body = base64::engine::general_purpose::STANDARD.encode(der);
-        let forged = format!("-----BEGIN CERTIFICATE REQUEST-----\n{body}\n-----END CERTIFICATE REQUEST-----\n");
+        let forged =
+            format!("-----BEGIN CERTIFICATE REQUEST-----\n{body}\n-----END CERTIFICATE REQUEST-----\n");
         let refused = sign_client(&authority, &forged, &"alpha".parse().unwrap(), now(), 30);
         assert!(matches!(refused, Err(AuthorityError::Request(_))));
     }

@@ -1,0 +1,117 @@
+//! `client add`: registers a partner system.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use clap::Args;
+use konclave_policies::authorization::Role;
+
+use super::Dir;
+use crate::auth::clients::{Client, ClientId, ClientKey, ClientKeyError, Clients};
+use crate::config::{Config, ConfigError, Overrides};
+
+/// Arguments of `client add`.
+#[derive(Debug, Args)]
+pub struct Add {
+    #[command(flatten)]
+    dir: Dir,
+    /// The client's id
+    #[arg(long, value_name = "ID")]
+    client_id: ClientId,
+    /// The organisation it acts for
+    #[arg(long, value_name = "NAME")]
+    organisation: String,
+    /// What it may act as; may be given several times
+    #[arg(long, value_name = "ROLE", required = true, value_parser = client_role, help = ROLE_HELP)]
+    role: Vec<Role>,
+    /// Its Ed25519 public key, PEM: openssl genpkey -algorithm ed25519 -out client.key; openssl pkey -in client.key
+    /// -pubout -out client.pub
+    #[arg(long, value_name = "FILE")]
+    public_key: PathBuf,
+}
+
+const ROLE_HELP: &str = "What it may act as: model-developer, auditor, operator, council or data-owner; may be given several times";
+
+/// Roles that a certificate proves are no client's.
+fn client_role(text: &str) -> Result<Role, String> {
+    match text.parse::<Role>().map_err(|error| error.to_string())? {
+        Role::Site | Role::Evaluator => {
+            Err("sites and evaluators connect with certificates: konclave-gateway enrol".to_owned())
+        }
+        role @ (Role::Operator | Role::DataOwner | Role::ModelDeveloper | Role::Council | Role::Auditor) => {
+            Ok(role)
+        }
+    }
+}
+
+/// Why a client was not registered.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// A file cannot be read or written.
+    #[error("{path}: {source}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The key is not usable.
+    #[error("{path}: {source}")]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: ClientKeyError,
+    },
+    /// The organisation has no name.
+    #[error("--organisation must be 1 to 200 bytes of text")]
+    Organisation,
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The output cannot be written.
+    #[error("the output cannot be written: {0}")]
+    Output(#[from] io::Error),
+}
+
+impl Add {
+    /// Registers the client, or replaces its record.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn run(&self, out: &mut impl Write) -> Result<(), ClientError> {
+        let config = Config::load(self.dir.folder(), &Overrides::default())?;
+        let organisation = self.organisation.trim();
+        if organisation.is_empty() || organisation.len() > 200 || organisation.chars().any(char::is_control) {
+            return Err(ClientError::Organisation);
+        }
+        let path = self.public_key.clone();
+        let text = std::fs::read_to_string(&path)
+            .map_err(|source| ClientError::File { path: path.clone(), source })?;
+        let public_key = ClientKey::from_pem(&text).map_err(|source| ClientError::Key { path, source })?;
+        let mut roles = self.role.clone();
+        roles.sort_unstable();
+        roles.dedup();
+        let client = Client {
+            client_id: self.client_id.clone(),
+            organisation: organisation.to_owned(),
+            roles,
+            public_key,
+        };
+        let folder = config.folder.clients();
+        Clients::new(&folder).put(&client).map_err(|source| ClientError::File { path: folder, source })?;
+        let scopes = client.roles.iter().map(|role| role.name()).collect::<Vec<_>>().join(" ");
+        writeln!(
+            out,
+            "registered {} of {} with the scopes: {scopes}\n\
+             It gets tokens at {}/oauth/token with a JWT (alg EdDSA) signed by its key: iss = sub = {}, aud = {}, a \
+             fresh jti, exp at most 300 s ahead.",
+            client.client_id,
+            client.organisation,
+            config.settings.public_url,
+            client.client_id,
+            config.settings.public_url,
+        )?;
+        Ok(())
+    }
+}

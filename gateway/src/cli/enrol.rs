@@ -1,0 +1,247 @@
+//! `enrol`: signs a member's request with the consortium root and the TLS authority.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use clap::Args;
+use konclave_crypto::{ConsortiumRootKey, MemberRole, Membership, MembershipError, SiteId, UnixSeconds};
+use konclave_ledger::note::{SignatureType, VerifierKey};
+use konclave_ledger::{Origin, SigningKey};
+use konclave_openapi::sites::{Enrolment, EnrolmentRequest};
+use time::OffsetDateTime;
+use zeroize::Zeroizing;
+
+use super::Dir;
+use crate::config::{Config, ConfigError, Overrides};
+use crate::enrolment::{self, EnrolmentRecord};
+use crate::folder::{Access, Folder, SecretError, read_secret, read_seed, replace};
+use crate::serve::{ServeError, consortium_root};
+use crate::tls::authority::{AuthorityError, Certified, sign_client};
+
+/// The longest enrolment request, in bytes.
+const MAX_REQUEST_BYTES: u64 = 64 << 10;
+
+/// Arguments of `enrol`.
+#[derive(Debug, Args)]
+pub struct Enrol {
+    #[command(flatten)]
+    dir: Dir,
+    /// The member's enrolment-request.json
+    #[arg(long, value_name = "FILE")]
+    request: PathBuf,
+    /// Where to write the enrolment that goes back to the member
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// How many days the member's certificates are good for
+    #[arg(long, default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..=3650))]
+    days: u32,
+    /// Replace the keys or the legal entity of a member that is enrolled already
+    #[arg(long)]
+    renew: bool,
+}
+
+/// Why a member was not enrolled.
+#[derive(Debug, thiserror::Error)]
+pub enum EnrolError {
+    /// A file cannot be read or written.
+    #[error("{path}: {source}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The request is not one.
+    #[error("{path} is not an enrolment request: {detail}; ask the member to run `konclave-site init` again")]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        detail: String,
+    },
+    /// The request was changed or is signed by another key.
+    #[error(
+        "the request is not signed by the identity key in it: it was changed on its way; ask for it again"
+    )]
+    Signature,
+    /// The name or the role is not a member's.
+    #[error("a member enrols as `site` or `evaluator`, and not under the name `gateway`")]
+    Role,
+    /// The member is enrolled with other keys.
+    #[error(
+        "{site} is enrolled already, with other keys or for another legal entity; with --renew this request replaces it"
+    )]
+    Enrolled {
+        /// The member.
+        site: SiteId,
+    },
+    /// Another member has the same identity key.
+    #[error("the keys in this request are those of {other}; every member makes its own")]
+    KeyInUse {
+        /// The member that has it.
+        other: SiteId,
+    },
+    /// The root key is another consortium's.
+    #[error("consortium/root.key does not belong to consortium/root.pub; bring the right key")]
+    OtherRoot,
+    /// The new certificate does not verify, which would be a fault of this program.
+    #[error("the new certificate does not verify: {0}")]
+    Certificate(#[from] MembershipError),
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A key of the deployment cannot be read.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// A file of the deployment is damaged.
+    #[error(transparent)]
+    Deployment(#[from] ServeError),
+    /// The TLS certificate could not be made.
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
+    /// The configured origin is not usable.
+    #[error(transparent)]
+    Origin(#[from] konclave_ledger::OriginError),
+    /// The enrolment cannot be written as JSON.
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
+    /// The output cannot be written.
+    #[error("the output cannot be written: {0}")]
+    Output(#[from] io::Error),
+}
+
+impl Enrol {
+    /// Signs the request and writes the enrolment; a running gateway takes the member in within two seconds.
+    ///
+    /// # Errors
+    /// [`EnrolError`]; a serial number may be used up.
+    pub fn run(&self, out: &mut impl Write) -> Result<(), EnrolError> {
+        let config = Config::load(self.dir.folder(), &Overrides::default())?;
+        let folder = &config.folder;
+        let request = self.read_request()?;
+        self.check_known(folder, &request)?;
+        let root = ConsortiumRootKey::from_seed(read_seed(&folder.root_key())?);
+        if root.root() != consortium_root(folder)? {
+            return Err(EnrolError::OtherRoot);
+        }
+        let now = OffsetDateTime::now_utc();
+        let tls = sign_client(&read_authority(folder)?, &request.tls_request, &request.site, now, self.days)?;
+        let start = UnixSeconds(u64::try_from(now.unix_timestamp()).unwrap_or_default());
+        let certificate = root.issue(Membership {
+            site: request.site.clone(),
+            legal_entity: request.legal_entity.clone(),
+            role: request.role,
+            identity_key: request.identity_key,
+            serial: next_serial(folder)?,
+            not_before: start,
+            not_after: UnixSeconds(start.get().saturating_add(u64::from(self.days) * 86_400)),
+        });
+        root.root().verify(&certificate, start)?;
+        let enrolment = Enrolment {
+            certificate: certificate.clone(),
+            witness_vkey: request.witness_vkey.clone(),
+            tls_certificate: tls.certificate,
+            tls_ca: file(folder.tls_ca(), |path| std::fs::read_to_string(path))?,
+            consortium_root: root.root().0,
+            gateway_url: config.settings.public_url.clone(),
+            ledger_key: ledger_key(&config)?.to_string(),
+        };
+        let record =
+            EnrolmentRecord { certificate, witness_vkey: request.witness_vkey.clone(), tls_spki: tls.spki };
+        let text = serde_json::to_vec_pretty(&enrolment)?;
+        file(self.out.clone(), |path| replace(path, &text, Access::Public))?;
+        file(folder.enrolments(), |path| enrolment::put(path, &record))?;
+        writeln!(
+            out,
+            "enrolled {} ({}, {}) for {} days\n\
+             fingerprint  {}\n\
+             Compare the fingerprint with the one the member sees (by telephone, not by the same mail).\n\
+             Send {} back to the member: konclave-site join --enrolment FILE",
+            request.site,
+            request.legal_entity,
+            request.role.as_str(),
+            self.days,
+            request.fingerprint(),
+            self.out.display()
+        )?;
+        Ok(())
+    }
+
+    fn read_request(&self) -> Result<EnrolmentRequest, EnrolError> {
+        let malformed = |detail: String| EnrolError::Malformed { path: self.request.clone(), detail };
+        let length = file(self.request.clone(), |path| std::fs::metadata(path))?.len();
+        if length > MAX_REQUEST_BYTES {
+            return Err(malformed(format!("it has {length} bytes")));
+        }
+        let text = file(self.request.clone(), |path| std::fs::read(path))?;
+        let request: EnrolmentRequest =
+            serde_json::from_slice(&text).map_err(|error| malformed(error.to_string()))?;
+        if !request.is_signed() {
+            return Err(EnrolError::Signature);
+        }
+        if request.role == MemberRole::Gateway || request.site.as_str() == "gateway" {
+            return Err(EnrolError::Role);
+        }
+        let entity = &request.legal_entity;
+        if entity.trim().is_empty() || entity.len() > 200 || entity.chars().any(char::is_control) {
+            return Err(malformed("legal_entity must be 1 to 200 bytes of text".to_owned()));
+        }
+        let witness = request
+            .witness_vkey
+            .parse::<VerifierKey>()
+            .map_err(|error| malformed(format!("witness_vkey: {error}")))?;
+        if witness.signature_type() != SignatureType::Cosignature {
+            return Err(malformed("witness_vkey is not a key of cosignatures".to_owned()));
+        }
+        Ok(request)
+    }
+
+    fn check_known(&self, folder: &Folder, request: &EnrolmentRequest) -> Result<(), EnrolError> {
+        for known in file(folder.enrolments(), enrolment::read_all)? {
+            let membership = &known.certificate.membership;
+            let same_key = membership.identity_key == request.identity_key;
+            if membership.site != request.site {
+                if same_key || known.witness_vkey == request.witness_vkey {
+                    return Err(EnrolError::KeyInUse { other: membership.site.clone() });
+                }
+            } else if !self.renew && !(same_key && membership.legal_entity == request.legal_entity) {
+                return Err(EnrolError::Enrolled { site: membership.site.clone() });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn file<T>(path: PathBuf, act: impl FnOnce(&std::path::Path) -> io::Result<T>) -> Result<T, EnrolError> {
+    act(&path).map_err(|source| EnrolError::File { path, source })
+}
+
+fn read_authority(folder: &Folder) -> Result<Certified, EnrolError> {
+    let certificate = file(folder.tls_ca(), |path| std::fs::read_to_string(path))?;
+    let path = folder.tls_ca_key();
+    let bytes = read_secret(&path)?;
+    let key = std::str::from_utf8(&bytes)
+        .map_err(|_| SecretError::Malformed { path })
+        .map(|text| Zeroizing::new(text.to_owned()))?;
+    Ok(Certified { certificate, key })
+}
+
+/// The next serial number; noted before it is used, so that none is used twice.
+fn next_serial(folder: &Folder) -> Result<u64, EnrolError> {
+    let path = folder.serial();
+    let text = file(path.clone(), |path| std::fs::read_to_string(path))?;
+    let last: u64 = text
+        .trim()
+        .parse()
+        .map_err(|_| ServeError::Damaged { path: path.clone(), detail: "it holds no number".to_owned() })?;
+    let next = last.saturating_add(1);
+    file(path, |path| replace(path, format!("{next}\n").as_bytes(), Access::Public))?;
+    Ok(next)
+}
+
+/// The verification key of the ledger's checkpoints.
+fn ledger_key(config: &Config) -> Result<VerifierKey, EnrolError> {
+    let origin: Origin = config.settings.origin.parse()?;
+    let seed = read_seed(&config.folder.ledger_key())?;
+    Ok(VerifierKey::new(origin, SignatureType::Log, SigningKey::from_seed(&seed).public()))
+}

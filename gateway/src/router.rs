@@ -1,0 +1,77 @@
+//! The table of contents: every operation of the gateway, and what surrounds all of them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::{Method, Uri};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::Response;
+use axum::{Extension, Router};
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::timeout::TimeoutBody;
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::auth::tokens::Tokens;
+use crate::core::App;
+use crate::error::ApiError;
+use crate::traffic::{Recorder, record};
+use crate::{request, routes};
+
+/// Every operation, with its documentation.
+#[must_use]
+pub fn operations() -> OpenApiRouter<App> {
+    OpenApiRouter::with_openapi(crate::openapi::frame())
+        .merge(routes::token::router())
+        .merge(routes::status::router())
+        .merge(routes::sites::router())
+        .merge(routes::blobs::router())
+        .merge(routes::docs::router())
+        .merge(routes::problems::router())
+        .merge(routes::health::router())
+}
+
+/// What the edge adds to the core.
+#[derive(Debug, Clone)]
+pub struct Edge {
+    /// Tokens of partner clients.
+    pub tokens: Arc<Tokens>,
+    /// Where traffic is recorded, if it is.
+    pub recorder: Option<Recorder>,
+}
+
+/// The whole service.
+pub fn router(app: App, edge: Edge) -> Router {
+    let (operations, _) = operations().split_for_parts();
+    surrounded(operations.merge(routes::docs::pages()), &app, edge).with_state(app)
+}
+
+/// Puts around some operations what surrounds all of them; outermost last.
+pub(crate) fn surrounded(operations: Router<App>, app: &App, edge: Edge) -> Router<App> {
+    let idle = app.config().settings.timeouts.body_idle();
+    let router = operations
+        .fallback(nothing_here)
+        .method_not_allowed_fallback(other_method)
+        .layer(Extension(edge.tokens))
+        .layer(from_fn(move |request: Request, next: Next| idle_timeout(idle, request, next)))
+        .layer(CatchPanicLayer::custom(request::panicked));
+    let router = match edge.recorder {
+        Some(recorder) => router.layer(from_fn_with_state(recorder, record)),
+        None => router,
+    };
+    router.layer(from_fn(request::surround))
+}
+
+async fn nothing_here(uri: Uri) -> ApiError {
+    ApiError::not_found(format!("resource at {}", uri.path()))
+}
+
+async fn other_method(method: Method) -> ApiError {
+    ApiError::MethodNotAllowed { method: method.to_string() }
+}
+
+/// Gives up on a body that stops arriving, however long it may take in all.
+async fn idle_timeout(idle: Duration, request: Request, next: Next) -> Response {
+    next.run(request.map(|body| Body::new(TimeoutBody::new(idle, body)))).await
+}

@@ -1,0 +1,277 @@
+//! Serving: opens the deployment, listens, and stops in good order.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use axum_server::Handle;
+use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
+use konclave_crypto::{ConsortiumRoot, IdentityKey, IdentityPublicKey, MembershipCertificate};
+use konclave_policies::authorization::{Authorizer, LoadError};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::auth::clients::Clients;
+use crate::auth::replay::UsedAssertions;
+use crate::auth::tokens::{TokenKeysError, Tokens};
+use crate::blobs::BlobStore;
+use crate::config::{Config, ConfigError};
+use crate::core::{App, Clock, CoreOptions, OpenError};
+use crate::folder::{Folder, SecretError, read_seed};
+use crate::intake::IntakeError;
+use crate::router::{Edge, router};
+use crate::tls::{TlsError, install_provider, server_config};
+use crate::traffic::Recorder;
+
+/// Why the gateway does not start. The operator reads what to do in the message.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A file of the deployment cannot be read or written.
+    #[error("{path}: {source}")]
+    File {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file of the deployment does not hold what it should.
+    #[error("{path} is damaged: {detail}; restore it from a backup")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// How.
+        detail: String,
+    },
+    /// A secret file cannot be taken.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// The token keys cannot be loaded.
+    #[error(transparent)]
+    TokenKeys(#[from] TokenKeysError),
+    /// The Cedar policies are wrong.
+    #[error("the authorisation policies are wrong: {0}")]
+    Policies(#[from] LoadError),
+    /// TLS cannot be set up.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The core does not open.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The operator's records cannot be taken in.
+    #[error(transparent)]
+    Intake(#[from] IntakeError),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {source}; is another gateway running, or is `listen` wrong?")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// Accepting connections failed.
+    #[error("the server stopped: {0}")]
+    Server(#[source] io::Error),
+}
+
+/// A gateway ready to serve.
+pub struct Gateway {
+    app: App,
+    edge: Edge,
+    tls: RustlsConfig,
+}
+
+/// Everything but the core that a deployment's folder holds, read and checked.
+pub struct Deployment {
+    /// What the core is opened with.
+    pub core: CoreOptions,
+    /// What the edge adds.
+    pub edge: Edge,
+    /// The server's side of TLS.
+    pub tls: rustls::ServerConfig,
+}
+
+impl Deployment {
+    /// Reads all of a deployment. Makes the blob folder and the file of used assertions if need be; the ledger is not
+    /// opened.
+    ///
+    /// # Errors
+    /// [`ServeError`] names the file at fault.
+    pub fn read(config: Config, clock: Clock, recorder: Option<Recorder>) -> Result<Self, ServeError> {
+        let folder = config.folder.clone();
+        let tls = server_config(&folder)?;
+        let blobs = at(folder.blobs(), |path| BlobStore::at(path))?;
+        let used = at(folder.used_assertions(), |path| UsedAssertions::open(path, clock.now()))?;
+        let tokens = Tokens::load(
+            config.settings.public_url.clone(),
+            &folder.keys(),
+            Clients::new(folder.clients()),
+            used,
+        )?;
+        let core = CoreOptions {
+            blobs,
+            authorizer: authorizer(&folder)?,
+            identity: IdentityKey::from_seed(read_seed(&folder.identity_key())?),
+            certificate: gateway_certificate(&folder)?,
+            root: consortium_root(&folder)?,
+            ledger_seed: read_seed(&folder.ledger_key())?,
+            rounds_policy: at(folder.rounds_policy(), |path| std::fs::read_to_string(path))?,
+            clock,
+            on_stop: crate::writer::exit_process(),
+            config,
+        };
+        Ok(Self { core, edge: Edge { tokens: Arc::new(tokens), recorder }, tls })
+    }
+}
+
+/// The gateway's certificate under the consortium root.
+///
+/// # Errors
+/// [`ServeError`].
+pub fn gateway_certificate(folder: &Folder) -> Result<MembershipCertificate, ServeError> {
+    let path = folder.gateway_certificate();
+    let text = at(path.clone(), |path| std::fs::read(path))?;
+    serde_json::from_slice(&text).map_err(|error| ServeError::Damaged { path, detail: error.to_string() })
+}
+
+/// The consortium root of a deployment.
+///
+/// # Errors
+/// [`ServeError`].
+pub fn consortium_root(folder: &Folder) -> Result<ConsortiumRoot, ServeError> {
+    let path = folder.root_public();
+    let text = at(path.clone(), |path| std::fs::read_to_string(path))?;
+    let key: IdentityPublicKey = text
+        .trim()
+        .parse()
+        .map_err(|error: konclave_crypto::IdError| ServeError::Damaged { path, detail: error.to_string() })?;
+    Ok(ConsortiumRoot(key))
+}
+
+fn authorizer(folder: &Folder) -> Result<Authorizer, ServeError> {
+    let own = folder.authorization_policies();
+    Ok(if own.is_dir() { Authorizer::load(&own)? } else { Authorizer::embedded()? })
+}
+
+fn at<T>(path: PathBuf, act: impl FnOnce(&std::path::Path) -> io::Result<T>) -> Result<T, ServeError> {
+    act(&path).map_err(|source| ServeError::File { path, source })
+}
+
+impl Gateway {
+    /// Opens a deployment: the ledger is verified and replayed, the operator's records are taken in.
+    ///
+    /// # Errors
+    /// [`ServeError`].
+    pub async fn open(deployment: Deployment) -> Result<Self, ServeError> {
+        install_provider();
+        let app = App::open(deployment.core).await?;
+        crate::intake::take_in(&app).await?;
+        let tls = RustlsConfig::from_config(Arc::new(deployment.tls));
+        Ok(Self { app, edge: deployment.edge, tls })
+    }
+
+    /// The core.
+    #[must_use]
+    pub fn app(&self) -> &App {
+        &self.app
+    }
+
+    /// Serves until `handle` is shut down. `handle.listening()` tells the address.
+    ///
+    /// # Errors
+    /// [`ServeError::Listen`] or [`ServeError::Server`].
+    pub async fn serve(self, handle: Handle<SocketAddr>) -> Result<(), ServeError> {
+        let settings = self.app.config().settings.clone();
+        let address = settings.listen;
+        let listen = |source| ServeError::Listen { address, source };
+        let listener = std::net::TcpListener::bind(address).map_err(listen)?;
+        let (stop, stopped) = watch::channel(false);
+        let coordinator = tokio::spawn(crate::coordinator::run(self.app.clone(), stopped.clone()));
+        let intake = tokio::spawn(crate::intake::run(self.app.clone(), stopped));
+        let acceptor = RustlsAcceptor::new(self.tls).handshake_timeout(settings.timeouts.header());
+        let mut server = axum_server::from_tcp(listener)
+            .map_err(listen)?
+            .acceptor(acceptor)
+            .handle(handle)
+            .first_request_timeout(settings.timeouts.header())
+            .accept_error_handler(
+                |peer, error| tracing::debug!(?peer, %error, "a connection was not accepted"),
+            );
+        bound_connections(&mut server, &settings.timeouts);
+        let service = router(self.app, self.edge);
+        let served = server.serve(service.into_make_service()).await.map_err(ServeError::Server);
+        stop.send_replace(true);
+        for task in [coordinator, intake] {
+            if let Err(error) = task.await {
+                tracing::error!(%error, "a background task failed");
+            }
+        }
+        served
+    }
+}
+
+/// What one connection may hold: headers of 16 KiB within their time, 64 streams, and windows large enough for fast
+/// uploads (with the default ones HTTP/2 gives a third of the speed).
+fn bound_connections<A>(server: &mut axum_server::Server<SocketAddr, A>, timeouts: &crate::config::Timeouts) {
+    const WINDOW: u32 = 8 << 20;
+    const HEADER_BYTES: u32 = 16 << 10;
+    let builder = server.http_builder();
+    builder.http1().header_read_timeout(timeouts.header()).max_buf_size(64 << 10);
+    builder
+        .http2()
+        .initial_connection_window_size(WINDOW)
+        .initial_stream_window_size(WINDOW)
+        .max_concurrent_streams(64)
+        .max_header_list_size(HEADER_BYTES)
+        .keep_alive_interval(std::time::Duration::from_secs(20))
+        .keep_alive_timeout(timeouts.header());
+}
+
+/// The command `serve`: prints the address once ready, stops on SIGTERM or SIGINT.
+///
+/// # Errors
+/// [`ServeError`].
+pub async fn run(config: Config, recorder: Option<Recorder>) -> Result<(), ServeError> {
+    tracing::warn!(
+        "attestation: none. Nothing proves which code this gateway runs; members rely on the protocol and the ledger"
+    );
+    let timeout = config.settings.timeouts.shutdown();
+    let gateway = Gateway::open(Deployment::read(config, Clock::System, recorder)?).await?;
+    let handle = Handle::new();
+    let listening = handle.clone();
+    let announce = tokio::spawn(async move {
+        if let Some(address) = listening.listening().await {
+            let mut out = io::stdout().lock();
+            // Whoever started the gateway may have closed the pipe; that is no reason to stop.
+            let _ = writeln!(out, "listening on https://{address}").and_then(|()| out.flush());
+        }
+    });
+    let stopping = handle.clone();
+    let signals = tokio::spawn(async move {
+        match told_to_stop().await {
+            Ok(name) => tracing::info!(signal = name, "stopping: no new connections, open requests may end"),
+            Err(error) => {
+                tracing::error!(%error, "signals cannot be received; the gateway will not stop in good order");
+                return;
+            }
+        }
+        stopping.graceful_shutdown(Some(timeout));
+    });
+    let served = gateway.serve(handle).await;
+    announce.abort();
+    signals.abort();
+    tracing::info!("stopped");
+    served
+}
+
+async fn told_to_stop() -> io::Result<&'static str> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    })
+}
