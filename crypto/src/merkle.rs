@@ -18,6 +18,67 @@ fn node_hash(left: &Digest, right: &Digest) -> Digest {
     Digest(hasher.chain_update(right.as_bytes()).finalize().into())
 }
 
+/// Root over leaf contents that are hashes themselves.
+pub(crate) fn root(contents: &[Digest]) -> Digest {
+    let mut frontier = Frontier::default();
+    contents.iter().for_each(|content| frontier.push(leaf_hash(content.as_bytes())));
+    frontier.root()
+}
+
+/// The audit path of leaf `index`: siblings from the leaf up (RFC 6962, section 2.1.1).
+pub(crate) fn path(contents: &[Digest], index: usize) -> Vec<Digest> {
+    if contents.len() < 2 || index >= contents.len() {
+        return Vec::new();
+    }
+    let split = left_size(contents.len());
+    let (left, right) = contents.split_at(split);
+    let (mut below, sibling) = if index < split {
+        (path(left, index), root(right))
+    } else {
+        (path(right, index - split), root(left))
+    };
+    below.push(sibling);
+    below
+}
+
+/// The root that a path leads to, taking as many siblings from `siblings` as a tree of `size` leaves needs;
+/// `None` if there are too few or the index is outside the tree.
+pub(crate) fn root_from_path<'a>(
+    content: &Digest,
+    index: usize,
+    size: usize,
+    siblings: &mut impl Iterator<Item = &'a Digest>,
+) -> Option<Digest> {
+    if index >= size {
+        return None;
+    }
+    if size == 1 {
+        return Some(leaf_hash(content.as_bytes()));
+    }
+    let split = left_size(size);
+    if index < split {
+        let left = root_from_path(content, index, split, siblings)?;
+        Some(node_hash(&left, siblings.next()?))
+    } else {
+        let right = root_from_path(content, index - split, size - split, siblings)?;
+        Some(node_hash(siblings.next()?, &right))
+    }
+}
+
+/// Number of siblings on the path of leaf `index`.
+pub(crate) fn path_len(index: usize, size: usize) -> usize {
+    if size < 2 || index >= size {
+        return 0;
+    }
+    let split = left_size(size);
+    1 + if index < split { path_len(index, split) } else { path_len(index - split, size - split) }
+}
+
+/// Leaves in the left subtree: the largest power of two below `size`, which is at least 2.
+fn left_size(size: usize) -> usize {
+    size.next_power_of_two() / 2
+}
+
 /// Incremental root of a tree: one pending subtree root per set bit of the number of leaves.
 #[derive(Debug, Clone, Default)]
 struct Frontier {
@@ -119,5 +180,59 @@ pub fn body_root(mut reader: impl Read) -> io::Result<Digest> {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn contents(count: usize) -> Vec<Digest> {
+        (0..count).map(|index| Digest::of(&index.to_be_bytes())).collect()
+    }
+
+    #[test]
+    fn roots_follow_rfc_6962() {
+        assert_eq!(root(&[]).to_string(), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+        let leaves: Vec<_> = contents(3).iter().map(|content| leaf_hash(content.as_bytes())).collect();
+        assert_eq!(root(&contents(3)), node_hash(&node_hash(&leaves[0], &leaves[1]), &leaves[2]));
+    }
+
+    #[test]
+    fn paths_lead_to_the_root_and_nowhere_else() {
+        for size in 1..=17 {
+            let contents = contents(size);
+            let expected = root(&contents);
+            for index in 0..size {
+                let path = path(&contents, index);
+                assert_eq!(path.len(), path_len(index, size));
+                let lead = |content: &Digest, index, path: &[Digest]| {
+                    root_from_path(content, index, size, &mut path.iter())
+                };
+                assert_eq!(lead(&contents[index], index, &path), Some(expected));
+                assert_ne!(lead(&Digest([9; 32]), index, &path), Some(expected));
+                assert_eq!(lead(&contents[index], size, &path), None);
+                if size > 1 {
+                    assert_ne!(lead(&contents[index], (index + 1) % size, &path), Some(expected));
+                    assert_eq!(lead(&contents[index], index, &path[1..]), None);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_body_hashes_the_same_however_it_is_cut() {
+        let body: Vec<u8> = (0..3 * BODY_CHUNK_BYTES + 17).map(|index| (index * 7 % 251) as u8).collect();
+        let whole = body_root(body.as_slice()).unwrap();
+        for cut in [1, 1000, BODY_CHUNK_BYTES - 1, BODY_CHUNK_BYTES, BODY_CHUNK_BYTES + 1] {
+            let mut hasher = BodyHasher::new();
+            body.chunks(cut.max(999)).for_each(|part| hasher.update(part));
+            assert_eq!(hasher.bytes(), body.len() as u64);
+            assert_eq!(hasher.finish(), whole);
+        }
+        assert_ne!(body_root(&body[1..]).unwrap(), whole);
+        let exact = &body[..2 * BODY_CHUNK_BYTES];
+        let leaves = exact.chunks(BODY_CHUNK_BYTES).map(leaf_hash).collect::<Vec<_>>();
+        assert_eq!(body_root(exact).unwrap(), node_hash(&leaves[0], &leaves[1]));
     }
 }

@@ -289,8 +289,9 @@ impl UnmaskingAnswer {
 
 impl UnmaskingResponse {
     fn transcript(&self) -> Transcript {
-        let share =
-            |t: Transcript, share: &Share| t.bytes(&share.value.0).list(share.path.iter(), Transcript::digest);
+        let share = |t: Transcript, share: &Share| {
+            t.bytes(&share.value.0).list(share.path.iter(), Transcript::digest)
+        };
         Transcript::new("unmasking")
             .digest(&self.context)
             .text(self.site.as_str())

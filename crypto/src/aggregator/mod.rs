@@ -1,88 +1,72 @@
-//! s
-use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read;
-use crate::{context::{ContextError, RoundContext}, digest::Digest, encoding::OpenedSum, ids::*, messages::*, setup::Roster};
-/// One message was refused; the phase is as it was before.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Rejection {}
-impl Rejection {
-    /// The sites at fault.
-    pub fn culprits(&self) -> BTreeSet<SiteId> { todo!() }
+//! The gateway's side of a round: collect, agree, unmask, open.
+//!
+//! ```text
+//! Collecting --close--> Agreeing --close--> Unmasking --close--> Opening --open--> [OpenedSum]
+//!   accept_manifest       accept              accept
+//!   accept_body
+//! ```
+//!
+//! A phase changes only by messages it accepts: the same message again is no error, a different one in its place is a
+//! [`Rejection`], and a rejected message leaves the phase as it was. A gateway that stores each message before it
+//! acknowledges it can rebuild any phase by replaying the messages in any order within the phase.
+
+mod agreeing;
+mod collecting;
+mod errors;
+mod opening;
+mod unmasking;
+
+pub use agreeing::Agreeing;
+pub use collecting::Collecting;
+pub use errors::{Abort, Opened, Rejection};
+pub use opening::Opening;
+pub use unmasking::Unmasking;
+
+use std::collections::BTreeSet;
+
+use crate::context::{ContextError, RoundContext};
+use crate::digest::Digest;
+use crate::ids::SiteId;
+use crate::round::Round;
+use crate::setup::Roster;
+
+/// The public facts of the round, carried from phase to phase.
+struct Facts {
+    context: RoundContext,
+    digest: Digest,
+    roster: Roster,
 }
-/// The round is over without a result.
-#[derive(Debug, thiserror::Error)]
-pub enum Abort {}
-impl Abort {
-    /// The sites at fault; empty when it is nobody's or the gateway's own.
-    pub fn culprits(&self) -> BTreeSet<SiteId> { todo!() }
-}
-/// c
-pub struct Collecting {}
-/// c
-pub struct Agreeing {}
-/// c
-pub struct Unmasking {}
-/// c
-pub struct Opening {}
-impl Collecting {
-    /// c
-    /// # Errors
-    /// e
-    pub fn new(_context: RoundContext, _roster: Roster) -> Result<Self, ContextError> { todo!() }
-    /// c
-    /// # Errors
-    /// e
-    pub fn accept_manifest(&mut self, _from: &SiteId, _manifest: Manifest) -> Result<(), Rejection> { todo!() }
-    /// c
-    /// # Errors
-    /// e
-    pub fn accept_body(&mut self, _from: &SiteId, _body_root: Digest, _bytes: u64) -> Result<(), Rejection> { todo!() }
-    /// c
-    pub fn uploaded(&self) -> BTreeSet<SiteId> { todo!() }
-    /// c
-    /// # Errors
-    /// e
-    pub fn close(self) -> Result<Agreeing, Abort> { todo!() }
-}
-impl Agreeing {
-    /// c
-    pub fn proposal(&self) -> &AgreementProposal { todo!() }
-    /// c
-    /// # Errors
-    /// e
-    pub fn accept(&mut self, _signature: AgreementSignature) -> Result<(), Rejection> { todo!() }
-    /// c
-    pub fn signed_by(&self) -> BTreeSet<SiteId> { todo!() }
-    /// c
-    pub fn quorum(&self) -> bool { todo!() }
-    /// c
-    /// # Errors
-    /// e
-    pub fn close(self) -> Result<Unmasking, Abort> { todo!() }
-}
-impl Unmasking {
-    /// c
-    pub fn proposal(&self) -> &AgreementProposal { todo!() }
-    /// c
-    pub fn request_for(&self, _site: &SiteId) -> Option<UnmaskingRequest> { todo!() }
-    /// c
-    /// # Errors
-    /// e
-    pub fn accept(&mut self, _response: UnmaskingResponse) -> Result<(), Rejection> { todo!() }
-    /// c
-    pub fn answered_by(&self) -> BTreeSet<SiteId> { todo!() }
-    /// c
-    pub fn sufficient(&self) -> bool { todo!() }
-    /// c
-    /// # Errors
-    /// e
-    pub fn close(self) -> Result<Opening, Abort> { todo!() }
-}
-impl Opening {
-    /// The agreed sites, ascending: whose bodies [`Self::open`] needs.
-    pub fn agreed(&self) -> &[SiteId] { todo!() }
-    /// c
-    /// # Errors
-    /// e
-    pub fn open<B: Read>(self, _bodies: BTreeMap<SiteId, B>) -> Result<Vec<OpenedSum>, Abort> { todo!() }
+
+impl Facts {
+    fn new(context: RoundContext, roster: Roster) -> Result<Self, ContextError> {
+        context.validate(&roster)?;
+        Ok(Self { digest: context.digest(), context, roster })
+    }
+
+    fn round(&self) -> Round<'_> {
+        Round { context: &self.context, digest: self.digest, roster: &self.roster }
+    }
+
+    fn threshold(&self) -> usize {
+        self.context.threshold.into()
+    }
+
+    /// The message of `site` for `context` may count at all: it uploaded, and means this round.
+    fn check_sender(
+        &self,
+        site: &SiteId,
+        context: Digest,
+        uploaded: &BTreeSet<SiteId>,
+    ) -> Result<(), Rejection> {
+        if self.roster.index_of(site).is_none() {
+            return Err(Rejection::UnknownSite { site: site.clone() });
+        }
+        if context != self.digest {
+            return Err(Rejection::Context { site: site.clone() });
+        }
+        if !uploaded.contains(site) {
+            return Err(Rejection::NotUploaded { site: site.clone() });
+        }
+        Ok(())
+    }
 }

@@ -75,7 +75,10 @@ pub fn apply_sums(
     for tensor in &encoding.tensors {
         let scale = f64::from(tensor.clip_micro) * 1e-6 / f64::from(encoding.quantised_max());
         for (theta, total) in rest.by_ref().take(usize::try_from(tensor.len).unwrap_or(usize::MAX)) {
-            #[expect(clippy::cast_possible_truncation, reason = "models are stored as f32; overflow is refused")]
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "models are stored as f32; overflow is refused"
+            )]
             let moved = (f64::from(*theta) + *total as f64 * scale * step) as f32;
             if !moved.is_finite() {
                 return Err(ApplyError::NotFinite { index: next.len() as u64 });

@@ -13,11 +13,11 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 pub use apply::{ApplyError, OpenedSum, apply_sums};
-pub(crate) use packing::unpack_into;
 pub use packing::{PackingError, pack, packed_bytes, unpack};
+pub(crate) use packing::{pack_onto, unpack_into};
 pub use quantise::{Quantised, quantise};
 pub use ring_vector::RingVector;
-pub(crate) use ring_vector::lane_mask;
+pub(crate) use ring_vector::{centred, lane_mask};
 
 use crate::transcript::Transcript;
 
@@ -60,7 +60,9 @@ pub struct Encoding {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EncodingError {
     /// The ring is narrower than the sum needs, or out of range.
-    #[error("ring_bits {ring_bits} must be from {needed} (for {sites} sites at {quantisation_bits} bits) to 32")]
+    #[error(
+        "ring_bits {ring_bits} must be from {needed} (for {sites} sites at {quantisation_bits} bits) to 32"
+    )]
     RingBits {
         /// Width in the encoding.
         ring_bits: u8,

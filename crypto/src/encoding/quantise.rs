@@ -137,7 +137,8 @@ mod tests {
         let mut rng = rng();
         let draws = 20_000;
         // 0.3 * 50/100 * 127 = 19.05: the mean over many draws is within 5 standard errors.
-        let sum: u32 = (0..draws).map(|_| quantise(&[0.3], 50, &one, &mut rng).unwrap().ring.lanes()[0]).sum();
+        let sum: u32 =
+            (0..draws).map(|_| quantise(&[0.3], 50, &one, &mut rng).unwrap().ring.lanes()[0]).sum();
         let mean = f64::from(sum) / f64::from(draws);
         let standard_error = (0.05_f64 * 0.95 / f64::from(draws)).sqrt();
         assert!((mean - 19.05).abs() < 5.0 * standard_error, "{mean}");

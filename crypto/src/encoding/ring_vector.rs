@@ -11,6 +11,12 @@ pub(crate) const fn lane_mask(bits: u8) -> u32 {
     u32::MAX >> (32 - bits as u32)
 }
 
+/// The signed value of a ring element: the representative in `-2^(b-1) .. 2^(b-1)`.
+pub(crate) const fn centred(lane: u32, bits: u8) -> i32 {
+    let unused = 32 - bits as u32;
+    (lane << unused).cast_signed() >> unused
+}
+
 /// A secret vector over Z_{2^b}: one site's update before masking. Not `Clone`, not printed, erased on drop.
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub struct RingVector {
@@ -53,6 +59,11 @@ impl RingVector {
         self.lanes.len()
     }
 
+    /// Takes the elements out; what stays behind is empty.
+    pub(crate) fn into_lanes(mut self) -> Vec<u32> {
+        std::mem::take(&mut self.lanes)
+    }
+
     /// Whether there are no elements.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -63,5 +74,31 @@ impl RingVector {
 impl fmt::Debug for RingVector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RingVector").field("len", &self.lanes.len()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn centring_covers_the_ring() {
+        assert_eq!(centred(0, 16), 0);
+        assert_eq!(centred(0x7fff, 16), 32767);
+        assert_eq!(centred(0x8000, 16), -32768);
+        assert_eq!(centred(0xffff, 16), -1);
+        assert_eq!(centred(0xdead_0001, 16), 1);
+        assert_eq!(centred(0x8000_0000, 32), i32::MIN);
+    }
+
+    #[test]
+    fn elements_outside_the_ring_are_refused() {
+        assert!(RingVector::from_lanes(vec![0xffff], 16).is_ok());
+        assert_eq!(
+            RingVector::from_lanes(vec![0, 0x1_0000], 16).unwrap_err(),
+            EncodingError::Range { index: 1 }
+        );
+        assert!(RingVector::from_lanes(vec![0], 0).is_err());
+        assert!(RingVector::from_lanes(vec![0], 33).is_err());
     }
 }

@@ -12,6 +12,5 @@ mod roster;
 mod states;
 
 pub use chains::{ChainError, PairwiseChains};
-
 pub use roster::{KemPublicKey, KeyAdvertisement, MAX_SITES, Roster, RosterError};
 pub use states::{AwaitCiphertexts, AwaitRoster, KemCiphertext, SetupError, advertise};

@@ -1,11 +1,196 @@
-//! s
+//! Step 1: mask an update, deal the shares of its seeds, commit to both.
+
+use std::collections::BTreeMap;
+
 use rand_core::CryptoRng;
+
 use super::AwaitAgreement;
-use crate::{context::VerifiedContext, encoding::RingVector, identity::IdentityKey, messages::Manifest, setup::{PairwiseChains, Roster}};
-/// m
+use super::state::Uploaded;
+use crate::context::VerifiedContext;
+use crate::dealing::DealingPlan;
+use crate::digest::Digest;
+use crate::encoding::{Encoding, EncodingError, RingVector, pack_onto};
+use crate::identity::IdentityKey;
+use crate::ids::{RoundNumber, SiteId};
+use crate::merkle::BodyHasher;
+use crate::messages::{Manifest, ManifestHeader};
+use crate::prg::{MaskStream, Sign, apply_streams};
+use crate::round::Round;
+use crate::sealing::{SealBinding, seal};
+use crate::secret::Secret;
+use crate::seed::Seed;
+use crate::setup::{PairwiseChains, Roster};
+
+/// Why nothing was masked. Nothing has left the site.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum MaskError {}
-/// m
+pub enum MaskError {
+    /// The chains were set up with another roster.
+    #[error("the context names another roster than this site's keys were set up with")]
+    Roster,
+    /// The chains stand at another round: already used, or not advanced yet.
+    #[error("the context is for round {context}, the chains stand at round {chains}")]
+    Round {
+        /// Round of the context.
+        context: RoundNumber,
+        /// Round of the chains.
+        chains: RoundNumber,
+    },
+    /// The identity key is not the one in the roster.
+    #[error("the identity key is not the one that the roster lists for `{site}`")]
+    Identity {
+        /// The site that owns the chains.
+        site: SiteId,
+    },
+    /// The update does not fit the encoding.
+    #[error("the update does not fit the context's encoding: {0}")]
+    Update(#[from] EncodingError),
+}
+
+/// Masks an update for one round.
+///
+/// Returns the next state, the manifest and the packed, masked body. Store the state and the body durably, then send
+/// manifest and body. After a restart send the stored ones; do not mask again.
+///
+/// The upload is `y_i = x_i + PRG(b_i) + sum_{j>i} PRG(s_ij) - sum_{j<i} PRG(s_ij) mod 2^b` (Bonawitz et al. 2017,
+/// section 4), with a fresh self-mask seed `b_i` and pairwise seeds `s_ij` bound to the context.
+///
 /// # Errors
-/// e
-pub fn mask<R: CryptoRng + ?Sized>(_chains: &PairwiseChains, _roster: &Roster, _context: &VerifiedContext, _key: &IdentityKey, _update: impl Into<RingVector>, _rng: &mut R) -> Result<(AwaitAgreement, Manifest, Vec<u8>), MaskError> { todo!() }
+/// [`MaskError`] if chains, roster, context, key and update do not belong together.
+pub fn mask<R: CryptoRng + ?Sized>(
+    chains: &PairwiseChains,
+    roster: &Roster,
+    context: &VerifiedContext,
+    key: &IdentityKey,
+    update: impl Into<RingVector>,
+    rng: &mut R,
+) -> Result<(AwaitAgreement, Manifest, Vec<u8>), MaskError> {
+    let round = Round { context: context.context(), digest: context.digest(), roster };
+    let site = chains.site();
+    let update = update.into();
+    check(chains, &round, key, &update)?;
+
+    let self_seed = Seed::random(rng);
+    let foreign = || MaskError::Roster;
+    let pair_seeds = round
+        .context
+        .neighbours(site)
+        .into_iter()
+        .map(|peer| chains.pair_seed(&peer, &round.digest).map(|seed| (peer, seed)).ok_or_else(foreign))
+        .collect::<Result<BTreeMap<_, _>, _>>()?;
+
+    let body = mask_body(update, &round, site, &self_seed, &pair_seeds);
+    let mut body_hasher = BodyHasher::new();
+    body_hasher.update(&body);
+
+    let plan = DealingPlan::new(&round, site);
+    let seeds: Vec<&Seed> = std::iter::once(&self_seed).chain(pair_seeds.values()).collect();
+    let (share_root, bundles) = plan.deal(&seeds, round.context.threshold, rng);
+
+    let header = ManifestHeader {
+        context: round.digest,
+        site: site.clone(),
+        self_mask_hash: self_seed.self_commitment(&round.digest, site),
+        pair_seed_hashes: pair_seeds
+            .iter()
+            .map(|(peer, seed)| (peer.clone(), seed.pair_commitment(&round.digest, site, peer)))
+            .collect(),
+        share_root,
+        body_root: body_hasher.finish(),
+        body_bytes: body.len() as u64,
+    };
+
+    let (mut sealed, mut own_bundle) = (Vec::new(), None);
+    for (receiver, bundle) in bundles {
+        if receiver == *site {
+            own_bundle = Some(bundle);
+            continue;
+        }
+        let binding =
+            SealBinding { context: &round.digest, from: site, to: &receiver, share_root: &share_root };
+        let round_key = chains.sealing_key(&receiver, &round.digest).ok_or_else(foreign)?;
+        sealed.push(seal(&round_key, &binding, bundle.to_bytes()).ok_or_else(foreign)?);
+    }
+
+    let manifest = Manifest { signed: header.sign(key), sealed };
+    let state = Uploaded {
+        round: round.context.round,
+        manifest: manifest.clone(),
+        pair_seeds,
+        opening_keys: opening_keys(chains, &round.digest, roster).ok_or_else(foreign)?,
+        own_bundle: own_bundle.ok_or_else(foreign)?,
+    };
+    Ok((AwaitAgreement(Box::new(state)), manifest, body))
+}
+
+fn check(
+    chains: &PairwiseChains,
+    round: &Round<'_>,
+    key: &IdentityKey,
+    update: &RingVector,
+) -> Result<(), MaskError> {
+    let (site, context) = (chains.site(), round.context);
+    if chains.roster() != round.roster.digest() || context.roster != chains.roster() {
+        return Err(MaskError::Roster);
+    }
+    if round.roster.identity_key(site) != Some(&key.public()) {
+        return Err(MaskError::Identity { site: site.clone() });
+    }
+    if chains.round() != context.round {
+        return Err(MaskError::Round { context: context.round, chains: chains.round() });
+    }
+    Ok(check_update(update, &context.encoding)?)
+}
+
+/// An honest site's own range check: an update out of range would make every site's round abort.
+fn check_update(update: &RingVector, encoding: &Encoding) -> Result<(), EncodingError> {
+    let (found, expected) = (update.len() as u64, encoding.lanes());
+    if found != expected || update.bits() != encoding.ring_bits {
+        return Err(EncodingError::Length { found, expected });
+    }
+    let Some((weight, coordinates)) = update.lanes().split_last() else {
+        return Err(EncodingError::Size);
+    };
+    if *weight == 0 || *weight > encoding.weight_cap {
+        return Err(EncodingError::Weight { found: *weight, cap: encoding.weight_cap });
+    }
+    let largest = encoding.quantised_max().unsigned_abs();
+    let outside = |lane: &u32| crate::encoding::centred(*lane, encoding.ring_bits).unsigned_abs() > largest;
+    match coordinates.iter().position(outside) {
+        Some(index) => Err(EncodingError::Range { index: index as u64 }),
+        None => Ok(()),
+    }
+}
+
+fn mask_body(
+    update: RingVector,
+    round: &Round<'_>,
+    site: &SiteId,
+    self_seed: &Seed,
+    pair_seeds: &BTreeMap<SiteId, Seed>,
+) -> Vec<u8> {
+    let mut streams = vec![MaskStream::new(self_seed.stream_key(&round.digest), Sign::Add)];
+    streams.extend(
+        pair_seeds
+            .iter()
+            .map(|(peer, seed)| MaskStream::new(seed.stream_key(&round.digest), Sign::of_pair(site, peer))),
+    );
+    // Masked in place, so that no second copy of the plain update comes to be.
+    let bits = update.bits();
+    let mut lanes = update.into_lanes();
+    apply_streams(&streams, 0, &mut lanes);
+    let mut body = Vec::with_capacity(usize::try_from(round.context.encoding.body_bytes()).unwrap_or(0));
+    pack_onto(&mut body, &lanes, bits);
+    body
+}
+
+fn opening_keys(
+    chains: &PairwiseChains,
+    context: &Digest,
+    roster: &Roster,
+) -> Option<BTreeMap<SiteId, Secret<32>>> {
+    roster
+        .sites()
+        .filter(|peer| *peer != chains.site())
+        .map(|peer| Some((peer.clone(), chains.opening_key(peer, context)?)))
+        .collect()
+}
