@@ -87,7 +87,7 @@ fn mistakes_are_named_with_file_line_and_key() {
         ),
         ("[\"admet-prediction\"]", "\"a\"", "approved_purposes", "approved_purposes", "found \"a\""),
         ("[\"admet-prediction\"]", "[3]", "approved_purposes", "approved_purposes", "found 3"),
-        ("currency = \"credit\"", "currency = \" \"", "currency", "reward.currency", "found \" \""),
+        ("currency = \"credit\"", "currency = \" \"", "currency = ", "reward.currency", "found \" \""),
         (
             "scaffold = 5",
             "scaffold = 5\nscaffolds = 5",

@@ -136,14 +136,18 @@ pub(super) fn load(files: &[SourceFile]) -> Result<PolicyFolder, LoadError> {
     }
     let validation = Validator::new(schema.clone()).validate(&policies, ValidationMode::Strict);
     // Warnings count too: a condition that can never hold is a mistake in an access policy.
-    let in_file = |id: &PolicyId| file_of.get(id.to_string().as_str()).cloned().unwrap_or_default();
-    let faults: Vec<_> = validation
-        .validation_errors()
-        .map(|fault| format!("{}: {fault}", in_file(fault.policy_id())))
-        .chain(
-            validation.validation_warnings().map(|fault| format!("{}: {fault}", in_file(fault.policy_id()))),
-        )
-        .collect();
+    let placed = |id: &PolicyId, fault: String| {
+        let file = file_of.get(id.to_string().as_str()).cloned().unwrap_or_default();
+        // Cedar names the policy in some of its messages only.
+        if fault.contains(&format!("`{id}`")) {
+            format!("{file}: {fault}")
+        } else {
+            format!("{file}: `{id}`: {fault}")
+        }
+    };
+    let errors = validation.validation_errors().map(|fault| placed(fault.policy_id(), fault.to_string()));
+    let warnings = validation.validation_warnings().map(|fault| placed(fault.policy_id(), fault.to_string()));
+    let faults: Vec<_> = errors.chain(warnings).collect();
     if !faults.is_empty() {
         return Err(LoadError::Invalid { faults });
     }

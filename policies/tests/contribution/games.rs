@@ -10,17 +10,17 @@ use konclave_policies::rounds::{DataClass, RoundPolicy};
 use proptest::prelude::*;
 
 /// The round in which batches are scored.
-pub const SCORING: u32 = 7;
+pub(crate) const SCORING: u32 = 7;
 
-pub fn site_id(index: usize) -> SiteId {
+pub(crate) fn site_id(index: usize) -> SiteId {
     format!("site-{index:02}").parse().unwrap()
 }
 
-pub fn round(number: u32) -> RoundNumber {
+pub(crate) fn round(number: u32) -> RoundNumber {
     RoundNumber::new(number).unwrap()
 }
 
-pub fn deposit(site: usize, place: usize, class: DataClass, counts: [u64; 3]) -> DepositEvidence {
+pub(crate) fn deposit(site: usize, place: usize, class: DataClass, counts: [u64; 3]) -> DepositEvidence {
     let [records, unique_structures, scaffolds] = counts;
     DepositEvidence {
         task: format!("task-{place}"),
@@ -33,7 +33,7 @@ pub fn deposit(site: usize, place: usize, class: DataClass, counts: [u64; 3]) ->
 }
 
 /// A job under the built-in policy with these sites and, if there are batches, scores by coalition bits.
-pub fn job(sites: Vec<SiteEvidence>, batches: Vec<Vec<SiteId>>, scores: &[i64]) -> StatementInputs {
+pub(crate) fn job(sites: Vec<SiteEvidence>, batches: Vec<Vec<SiteId>>, scores: &[i64]) -> StatementInputs {
     let policy = RoundPolicy::embedded().unwrap();
     let scores = Coalition::all(batches.len())
         .zip(scores)
@@ -80,11 +80,11 @@ fn a_site() -> impl Strategy<Value = (usize, Option<usize>, BTreeSet<u32>, Vec<(
 }
 
 /// A random job of 1 to 12 sites in up to 4 batches, with any budget and participation share.
-pub fn any_job() -> impl Strategy<Value = StatementInputs> {
+pub(crate) fn any_job() -> impl Strategy<Value = StatementInputs> {
     (
         proptest::collection::vec(a_site(), 1..12),
         proptest::collection::vec(-3_000_000..3_000_000_i64, 16),
-        prop_oneof![0..50_u64, 0..=9_000_000_000_000_000],
+        prop_oneof![0..50_u64, 0..=9_000_000_000_000_000_u64],
         0..=1_000_000_u32,
     )
         .prop_map(|(drawn, scores, budget, share)| {
@@ -114,7 +114,7 @@ pub fn any_job() -> impl Strategy<Value = StatementInputs> {
 }
 
 /// Batches in another order, with the coalitions' bits moved along.
-pub fn reorder_batches(inputs: &mut StatementInputs, order: &[usize]) {
+pub(crate) fn reorder_batches(inputs: &mut StatementInputs, order: &[usize]) {
     let Some(scoring) = &mut inputs.scoring else { return };
     let order: Vec<_> = order.iter().copied().filter(|batch| *batch < scoring.batches.len()).collect();
     scoring.batches = order.iter().map(|old| scoring.batches[*old].clone()).collect();
