@@ -58,8 +58,12 @@ pub trait Subtrees {
 }
 
 impl InclusionProof {
-    /// Puts together the proof for `index` in the tree of the first `size` leaves; the caller has checked `index < size`.
-    pub(crate) fn build<S: Subtrees>(source: &S, index: u64, size: u64) -> Result<Self, S::Error> {
+    /// Puts together the proof for `index` in the tree of the first `size` leaves. With `index` beyond `size` the result
+    /// proves nothing.
+    ///
+    /// # Errors
+    /// When the source can't give a hash.
+    pub fn build<S: Subtrees>(source: &S, index: u64, size: u64) -> Result<Self, S::Error> {
         let mut hashes = Vec::new();
         let (mut start, mut end) = (0, size);
         while end - start > 1 {
@@ -111,13 +115,16 @@ impl InclusionProof {
 }
 
 impl ConsistencyProof {
-    /// Puts together the proof between two sizes; the caller has checked `old_size <= new_size`.
-    pub(crate) fn build<S: Subtrees>(source: &S, old_size: u64, new_size: u64) -> Result<Self, S::Error> {
+    /// Puts together the proof between two sizes. With `old_size` beyond `new_size` the result proves nothing.
+    ///
+    /// # Errors
+    /// When the source can't give a hash.
+    pub fn build<S: Subtrees>(source: &S, old_size: u64, new_size: u64) -> Result<Self, S::Error> {
         let mut hashes = Vec::new();
         if old_size > 0 && old_size < new_size {
             let (mut start, mut end) = (0, new_size);
             // Descend to the subtree that ends where the old tree ended.
-            while end != old_size {
+            while end != old_size && end - start > 1 {
                 let middle = start + split_point(end - start);
                 if old_size <= middle {
                     hashes.push(range_root(source, middle, end)?);

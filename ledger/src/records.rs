@@ -58,7 +58,7 @@ macro_rules! records {
         #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
         #[serde(tag = "action", content = "record", deny_unknown_fields)]
         pub enum Record {
-            $($(#[doc = $doc])+ #[serde(rename = $action, deny_unknown_fields)] $variant {
+            $($(#[doc = $doc])+ #[serde(rename = $action)] $variant {
                 $($(#[doc = $fdoc])+ $(#[serde($($attr)*)])? $field: $ty,)*
             },)+
         }
@@ -149,6 +149,10 @@ records! {
         manifest: Document,
         /// Length of the flat parameter vector.
         coordinates: u64,
+        /// Width of the output.
+        heads: u16,
+        /// The blob of the TorchScript file.
+        torchscript: Hash,
         /// The blob of the initial flat parameter vector.
         initial_parameters: Hash,
     }

@@ -1,0 +1,107 @@
+//! The checkpoint: its text, the log's signature, and every other line under it.
+
+use konclave_ledger::Checkpoint;
+use konclave_ledger::VerifierKey;
+use konclave_ledger::enrolment::EnrolledKeys;
+use konclave_ledger::note::SignedNote;
+
+use crate::report::{Cosigned, Defect, KeySource, Report};
+use crate::verify::VerifyOptions;
+
+const FILE: &str = "checkpoint";
+
+/// Reads the checkpoint without checking signatures, so that the walk knows how far to go.
+pub(crate) fn read(
+    bytes: Option<&[u8]>,
+    reach: u64,
+    report: &mut Report,
+) -> Option<(Checkpoint, SignedNote)> {
+    let Some(bytes) = bytes else {
+        report.add(Defect::Checkpoint, FILE, 0..reach, "the checkpoint is missing");
+        return None;
+    };
+    let parsed = SignedNote::parse(bytes)
+        .map_err(|error| error.to_string())
+        .and_then(|note| Ok((Checkpoint::parse_text(&note.text).map_err(|error| error.to_string())?, note)));
+    match parsed {
+        Ok(parsed) => Some(parsed),
+        Err(detail) => {
+            report.add(Defect::Checkpoint, FILE, 0..reach, detail);
+            None
+        }
+    }
+}
+
+/// Checks the log's signature with the given key or, failing that, the one that the log itself publishes.
+pub(crate) fn check_signature(
+    note: &SignedNote,
+    options: &VerifyOptions,
+    published: Option<VerifierKey>,
+    report: &mut Report,
+) {
+    let whole = 0..report.size;
+    if let (Some(expected), Some(found)) = (&options.origin, &report.origin)
+        && expected.as_str() != found
+    {
+        let detail = format!("the checkpoint is for the log {found}, not for {expected}");
+        report.add(Defect::Checkpoint, FILE, whole.clone(), detail);
+    }
+    if let (Some(given), Some(published)) = (&options.key, &published)
+        && given != published
+    {
+        report.add_note(format!("the log's first entry publishes another key: {published}"));
+    }
+    let (key, source) = match (options.key.clone(), published) {
+        (Some(given), _) => (given, KeySource::Given),
+        (None, Some(published)) => (published, KeySource::FromTheLogItself),
+        (None, None) => return,
+    };
+    if let Err(error) = Checkpoint::verify(note.to_string().as_bytes(), &key) {
+        report.add(Defect::Checkpoint, FILE, whole, error.to_string());
+    }
+    report.key = Some(key.to_string());
+    report.key_source = source;
+}
+
+/// Checks every line that is not the log's. The ledger takes cosignatures only from enrolled witnesses, so any other
+/// line was put there, or changed, later.
+pub(crate) fn check_cosignatures(
+    checkpoint: &Checkpoint,
+    note: &SignedNote,
+    keys: &EnrolledKeys,
+    options: &VerifyOptions,
+    report: &mut Report,
+) {
+    let whole = 0..report.size;
+    let log_key: Option<VerifierKey> = report.key.as_ref().and_then(|key| key.parse().ok());
+    for line in note.signatures.iter().filter(|line| log_key.as_ref().is_none_or(|key| !key.claims(line))) {
+        match keys.check_cosignature(line, checkpoint) {
+            Some(Ok(cosignature)) => {
+                let witness = cosignature.witness().to_string();
+                if report.cosignatures.iter().any(|known| known.witness == witness) {
+                    report.add(
+                        Defect::Cosignature,
+                        FILE,
+                        whole.clone(),
+                        format!("{witness} has cosigned twice"),
+                    );
+                } else {
+                    report.cosignatures.push(Cosigned { witness, unix_seconds: cosignature.unix_seconds() });
+                }
+            }
+            Some(Err(error)) => report.add(Defect::Cosignature, FILE, whole.clone(), error.to_string()),
+            None => {
+                let detail = format!(
+                    "the signature line of {} (key id {}) is by no enrolled key",
+                    line.name, line.key_id
+                );
+                report.add(Defect::Cosignature, FILE, whole.clone(), detail);
+            }
+        }
+    }
+    let found = report.cosignatures.len();
+    if found < options.quorum {
+        let detail = format!("{found} valid cosignatures, {} asked for", options.quorum);
+        report.add(Defect::Quorum, FILE, whole, detail);
+    }
+}

@@ -1,0 +1,119 @@
+//! Reading the files of a ledger, each with a limit on its size.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read};
+use std::path::{Path, PathBuf};
+
+use konclave_ledger::tiles::{TileKind, TilePath};
+
+/// The audit could not be done. Says nothing about the ledger.
+#[derive(Debug, thiserror::Error)]
+pub enum AuditError {
+    /// A file or folder can't be read.
+    #[error("cannot read {path}: {source}")]
+    Read {
+        /// Which.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The folder holds neither a checkpoint nor tiles.
+    #[error("{path} is not a ledger: it has neither a file `checkpoint` nor a folder `tile`")]
+    NotALedger {
+        /// The folder.
+        path: String,
+    },
+    /// No key to check the checkpoint with.
+    #[error("no key was given with --key, and the log's first entry does not publish one")]
+    NoKey,
+    /// The entry asked for doesn't exist.
+    #[error("there is no entry {index}; the checkpoint counts {size} entries")]
+    NoEntry {
+        /// The index asked for.
+        index: u64,
+        /// Number of entries.
+        size: u64,
+    },
+}
+
+/// Largest bundle that can occur: 256 entries with 16-bit lengths.
+const MAX_FILE_BYTES: u64 = 256 * (2 + 65_535);
+
+/// A folder that should hold a ledger.
+#[derive(Debug)]
+pub struct Folder {
+    root: PathBuf,
+}
+
+/// A file in the folder, as the directory shows it.
+pub(crate) struct Listed {
+    /// Relative path with `/`.
+    pub(crate) path: String,
+    /// False for links, sockets and the like.
+    pub(crate) plain: bool,
+}
+
+impl Folder {
+    /// A folder with at least a checkpoint or tiles.
+    ///
+    /// # Errors
+    /// [`AuditError::NotALedger`].
+    pub fn open(root: &Path) -> Result<Self, AuditError> {
+        if root.join("checkpoint").exists() || root.join("tile").is_dir() {
+            return Ok(Self { root: root.to_path_buf() });
+        }
+        Err(AuditError::NotALedger { path: root.display().to_string() })
+    }
+
+    /// Whether this is a gateway's own folder rather than an export.
+    pub(crate) fn is_live(&self) -> bool {
+        self.root.join("head.note").exists()
+    }
+
+    /// A file's bytes; `None` if it is missing or larger than any file of a ledger can be.
+    pub(crate) fn read(&self, path: &str) -> Result<Option<Vec<u8>>, AuditError> {
+        let failed = |source| AuditError::Read { path: path.to_owned(), source };
+        let file = match File::open(self.root.join(path)) {
+            Ok(file) => file,
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+                return Ok(None);
+            }
+            Err(error) => return Err(failed(error)),
+        };
+        let mut bytes = Vec::new();
+        match file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes) {
+            Ok(_) => Ok((bytes.len() as u64 <= MAX_FILE_BYTES).then_some(bytes)),
+            Err(error) if error.kind() == ErrorKind::IsADirectory => Ok(None),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    /// Calls `visit` for everything in the folder that is not itself a folder.
+    pub(crate) fn walk(&self, visit: &mut dyn FnMut(Listed)) -> Result<(), AuditError> {
+        let mut pending = vec![String::new()];
+        while let Some(folder) = pending.pop() {
+            let failed = |source| AuditError::Read { path: folder.clone(), source };
+            for entry in fs::read_dir(self.root.join(&folder)).map_err(failed)? {
+                let entry = entry.map_err(failed)?;
+                let name = entry.file_name().to_string_lossy().into_owned();
+                let path = if folder.is_empty() { name } else { format!("{folder}/{name}") };
+                let kind = entry.file_type().map_err(failed)?;
+                if kind.is_dir() { pending.push(path) } else { visit(Listed { path, plain: kind.is_file() }) }
+            }
+        }
+        Ok(())
+    }
+
+    /// How many entries the bundle files reach to, for when the checkpoint can't say.
+    pub(crate) fn entries_on_disk(&self) -> Result<u64, AuditError> {
+        let mut reach = 0;
+        self.walk(&mut |listed| {
+            if let Ok(tile) = listed.path.parse::<TilePath>()
+                && tile.kind() == TileKind::Entries
+            {
+                reach = reach.max(tile.covers().end);
+            }
+        })?;
+        Ok(reach)
+    }
+}

@@ -1,0 +1,23 @@
+//! `konclave-audit`: checks a copy of Konclave's audit ledger without trusting whoever made it.
+//!
+//! It needs the files and nothing else: no gateway, no network, no index. It recomputes everything that can be
+//! recomputed, names the first bad entry, and says plainly what it had to take on trust. What it can't see from files
+//! alone: whether others were shown another history. That is what the witnesses' cosignatures are for.
+
+mod checkpoint;
+pub mod cli;
+mod folder;
+mod progress;
+mod prove;
+mod report;
+mod show;
+mod statements;
+mod surplus;
+mod tiles;
+mod verify;
+
+pub use folder::{AuditError, Folder};
+pub use prove::prove;
+pub use report::{Cosigned, Defect, Finding, KeySource, Report};
+pub use show::show;
+pub use verify::{VerifyOptions, verify};

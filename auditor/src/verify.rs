@@ -1,0 +1,188 @@
+//! The walk over a ledger: every entry once, in order, in bounded memory.
+
+use konclave_ledger::bundle;
+use konclave_ledger::checkpoint::Checkpoint;
+use konclave_ledger::enrolment::{EnrolledKeys, published_log_key};
+use konclave_ledger::frontier::Frontier;
+use konclave_ledger::tiles::{TileKind, TilePath, tiles_of};
+use konclave_ledger::tree::{leaf_hash, root_of};
+use konclave_ledger::{Leaf, Origin, VerifierKey};
+
+use crate::checkpoint;
+use crate::folder::{AuditError, Folder};
+use crate::report::{Defect, Report};
+use crate::statements::StatementCheck;
+use crate::surplus;
+use crate::tiles::TileCheck;
+
+/// What the caller knows from elsewhere and wants checked.
+#[derive(Debug, Clone, Default)]
+pub struct VerifyOptions {
+    /// The log's name.
+    pub origin: Option<Origin>,
+    /// The log's key.
+    pub key: Option<VerifierKey>,
+    /// How many witnesses must have cosigned.
+    pub quorum: usize,
+}
+
+/// Walks entries and collects what later checks need.
+struct Walk<'a> {
+    folder: &'a Folder,
+    size: u64,
+    frontier: Frontier,
+    tiles: TileCheck<'a>,
+    statements: StatementCheck<'a>,
+    keys: EnrolledKeys,
+    origin: Option<Origin>,
+    published_key: Option<VerifierKey>,
+}
+
+/// The walk can't go on: what follows a broken entry hangs on it.
+struct Broken;
+
+/// Verifies the ledger in `folder`. `progress` is called with the number of entries done and their total.
+///
+/// # Errors
+/// [`AuditError`] if the audit could not be done; whatever is wrong with the ledger is in the report.
+pub fn verify(
+    folder: &Folder,
+    options: &VerifyOptions,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Report, AuditError> {
+    let mut report = Report::new();
+    let reach = folder.entries_on_disk()?;
+    let signed = checkpoint::read(folder.read("checkpoint")?.as_deref(), reach, &mut report);
+    let head = signed.as_ref().map(|(head, _)| head);
+    report.size = head.map_or(reach, |head| head.size);
+    report.origin = head.map(|head| head.origin.to_string());
+    report.root = head.map(|head| head.root);
+
+    let mut walk = Walk {
+        folder,
+        size: report.size,
+        frontier: Frontier::default(),
+        tiles: TileCheck::new(folder, report.size),
+        statements: StatementCheck::new(folder),
+        keys: EnrolledKeys::default(),
+        origin: head.map(|head| head.origin.clone()),
+        published_key: None,
+    };
+    let complete = walk.run(&mut report, progress)?.is_ok();
+    report.witnesses_enrolled = walk.keys.witness_count() as u64;
+
+    if let Some((head, note)) = &signed {
+        compare_root(head, &walk.frontier, complete, &mut report);
+        if options.key.is_none() && walk.published_key.is_none() && report.ok {
+            return Err(AuditError::NoKey);
+        }
+        checkpoint::check_signature(note, options, walk.published_key.take(), &mut report);
+        if complete {
+            checkpoint::check_cosignatures(head, note, &walk.keys, options, &mut report);
+        }
+    }
+    // After a walk that stopped early, the statements of later entries would all look unnamed.
+    if complete {
+        surplus::check(folder, report.size, &walk.statements, &mut report)?;
+    }
+    Ok(report)
+}
+
+/// A root that differs although every tile fits the entries means another checkpoint; otherwise the finding is known.
+fn compare_root(head: &Checkpoint, frontier: &Frontier, complete: bool, report: &mut Report) {
+    if complete && report.ok && frontier.root() != head.root {
+        let detail = "the entries and tiles fit each other but do not lead to the root in the checkpoint";
+        report.add(Defect::Root, "checkpoint", 0..head.size, detail);
+    }
+}
+
+impl Walk<'_> {
+    fn run(
+        &mut self,
+        report: &mut Report,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Result<(), Broken>, AuditError> {
+        for path in tiles_of(self.size).take_while(|path| path.kind() == TileKind::Entries) {
+            progress(self.frontier.size(), self.size);
+            if let Err(broken) = self.bundle(&path, report)? {
+                return Ok(Err(broken));
+            }
+        }
+        progress(self.size, self.size);
+        Ok(Ok(()))
+    }
+
+    fn bundle(&mut self, path: &TilePath, report: &mut Report) -> Result<Result<(), Broken>, AuditError> {
+        let file = path.to_string();
+        let covered = path.covers();
+        report.tiles_checked += 1;
+        let Some(bytes) = self.folder.read(&file)? else {
+            report.add(Defect::Tile, &file, covered, "the entries are missing");
+            return Ok(Err(Broken));
+        };
+        for entry in bundle::entries(&bytes) {
+            let index = self.frontier.size();
+            if index >= covered.end {
+                report.add(Defect::Tile, &file, covered, "the file holds more entries than it may");
+                return Ok(Err(Broken));
+            }
+            match entry {
+                Ok(stored) => {
+                    if let Err(broken) = self.entry(&file, stored, report)? {
+                        return Ok(Err(broken));
+                    }
+                }
+                Err(error) => {
+                    report.add(Defect::Entry, &file, index..covered.end, error.to_string());
+                    return Ok(Err(Broken));
+                }
+            }
+        }
+        let reached = self.frontier.size();
+        if reached < covered.end {
+            let detail = format!("the file ends before entry {reached}");
+            report.add(Defect::Tile, &file, reached..covered.end, detail);
+            return Ok(Err(Broken));
+        }
+        Ok(Ok(()))
+    }
+
+    fn entry(
+        &mut self,
+        file: &str,
+        stored: &[u8],
+        report: &mut Report,
+    ) -> Result<Result<(), Broken>, AuditError> {
+        let index = self.frontier.size();
+        let here = index..index + 1;
+        self.tiles.item(0, index, &leaf_hash(stored), report)?;
+        let leaf = match Leaf::parse(stored) {
+            Ok(leaf) => leaf,
+            Err(error) => {
+                report.add(Defect::Entry, file, here, error.to_string());
+                return Ok(Err(Broken));
+            }
+        };
+        // Without a readable checkpoint the first entry says which log this is.
+        let origin = self.origin.get_or_insert_with(|| leaf.origin.clone());
+        if let Err(error) = leaf.check_link(origin, &self.frontier) {
+            report.add(Defect::Chain, file, here, error.to_string());
+            return Ok(Err(Broken));
+        }
+        if index == 0 {
+            self.published_key = published_log_key(&leaf);
+        }
+        if let Err(error) = self.keys.note(&leaf) {
+            report.add_note(format!("entry {index}: {error}"));
+        }
+        self.statements.entry(&leaf, &self.keys, report)?;
+        for tile in self.frontier.push(stored) {
+            // A full tile is one item of the level above.
+            if let TileKind::Hashes { level } = tile.path.kind() {
+                self.tiles.item(level + 1, tile.path.index(), &root_of(&tile.hashes), report)?;
+            }
+        }
+        report.entries_checked += 1;
+        Ok(Ok(()))
+    }
+}
