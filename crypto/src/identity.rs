@@ -50,6 +50,11 @@ text_array!(
     "Ed25519 signature in standard base64."
 );
 
+impl Signature {
+    /// Stands in a message until it is signed; verifies under no key.
+    pub(crate) const UNSIGNED: Self = Self([0; 64]);
+}
+
 /// An Ed25519 private key. Not `Clone`; its seed is erased on drop.
 ///
 /// `ring` expands the seed anew for every signature, and does not erase that short-lived expansion.

@@ -260,33 +260,6 @@ pub struct UnmaskingResponse {
     pub signature: Signature,
 }
 
-/// The fields of an [`UnmaskingResponse`] before it is signed.
-pub(crate) struct UnmaskingAnswer {
-    pub(crate) context: Digest,
-    pub(crate) site: SiteId,
-    pub(crate) self_mask_shares: BTreeMap<SiteId, Share>,
-    pub(crate) own_pair_seeds: BTreeMap<SiteId, SeedBytes>,
-    pub(crate) pair_seed_shares: Vec<PairSeedShare>,
-    pub(crate) complaints: BTreeSet<SiteId>,
-}
-
-impl UnmaskingAnswer {
-    pub(crate) fn sign(self, key: &IdentityKey) -> UnmaskingResponse {
-        let Self { context, site, self_mask_shares, own_pair_seeds, pair_seed_shares, complaints } = self;
-        let mut response = UnmaskingResponse {
-            context,
-            site,
-            self_mask_shares,
-            own_pair_seeds,
-            pair_seed_shares,
-            complaints,
-            signature: Signature::from([0; 64]),
-        };
-        response.signature = key.sign_transcript(&response.transcript());
-        response
-    }
-}
-
 impl UnmaskingResponse {
     fn transcript(&self) -> Transcript {
         let share = |t: Transcript, share: &Share| {
@@ -301,6 +274,13 @@ impl UnmaskingResponse {
                 share(t.text(s.owner.as_str()).text(s.peer.as_str()), &s.share)
             })
             .list(self.complaints.iter(), |t, site| t.text(site.as_str()))
+    }
+
+    /// Replaces the signature by one of `key` over the other fields.
+    #[must_use]
+    pub fn sign(mut self, key: &IdentityKey) -> Self {
+        self.signature = key.sign_transcript(&self.transcript());
+        self
     }
 
     /// Whether the site named in the response signed it.

@@ -48,21 +48,22 @@ pub struct KeyAdvertisement {
 }
 
 impl KeyAdvertisement {
-    fn transcript(job: &JobId, certificate: &MembershipCertificate, kem_key: &KemPublicKey) -> Transcript {
+    fn transcript(&self) -> Transcript {
         Transcript::new("key-advertisement")
-            .text(job.as_str())
-            .digest(&certificate.digest())
-            .bytes(kem_key.as_bytes())
+            .text(self.job.as_str())
+            .digest(&self.certificate.digest())
+            .bytes(self.kem_key.as_bytes())
     }
 
-    pub(crate) fn sign(
-        job: JobId,
-        certificate: MembershipCertificate,
-        kem_key: KemPublicKey,
-        key: &IdentityKey,
-    ) -> Self {
-        let signature = key.sign_transcript(&Self::transcript(&job, &certificate, &kem_key));
-        Self { job, certificate, kem_key, signature }
+    pub(super) fn new(job: JobId, certificate: MembershipCertificate, kem_key: KemPublicKey) -> Self {
+        Self { job, certificate, kem_key, signature: Signature::UNSIGNED }
+    }
+
+    /// Replaces the signature by one of `key` over the other fields.
+    #[must_use]
+    pub fn sign(mut self, key: &IdentityKey) -> Self {
+        self.signature = key.sign_transcript(&self.transcript());
+        self
     }
 
     /// The advertising site.
@@ -85,7 +86,7 @@ impl KeyAdvertisement {
         if self.job != *job {
             return Err(RosterError::Job { site: site() });
         }
-        let transcript = Self::transcript(&self.job, &self.certificate, &self.kem_key);
+        let transcript = self.transcript();
         if !self.identity_key().verifies_transcript(&transcript, &self.signature) {
             return Err(RosterError::Signature { site: site() });
         }

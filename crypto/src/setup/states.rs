@@ -142,7 +142,7 @@ pub fn advertise<R: CryptoRng + ?Sized>(
 ) -> (AwaitRoster, KeyAdvertisement) {
     let secret = KemSecretKey::generate(rng);
     let site = certificate.membership.site.clone();
-    let advertisement = KeyAdvertisement::sign(job.clone(), certificate.clone(), secret.public(), key);
+    let advertisement = KeyAdvertisement::new(job.clone(), certificate.clone(), secret.public()).sign(key);
     (AwaitRoster { job: job.clone(), site, secret }, advertisement)
 }
 
@@ -195,7 +195,7 @@ impl AwaitRoster {
                 to: peer.clone(),
                 roster: roster.digest(),
                 ciphertext,
-                signature: Signature::from([0; 64]),
+                signature: Signature::UNSIGNED,
             };
             message.signature = key.sign_transcript(&message.transcript());
             ciphertexts.push(message);

@@ -194,3 +194,56 @@ fn opening_keys(
         .map(|peer| Some((peer.clone(), chains.opening_key(peer, context)?)))
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a gateway sees of two sites after it has taken off both self masks.
+    fn sum_without_self_masks(contexts: [Digest; 2], chain: u8) -> u32 {
+        let chain = Secret::copy_from(&[chain; 32]);
+        let seed = |context| Seed::from_wide(&crate::key_schedule::pair_seed_bytes(&chain, context));
+        let mut lanes = [5, 7];
+        for (site, context) in contexts.iter().enumerate() {
+            let sign = [Sign::Add, Sign::Subtract][site];
+            apply_streams(
+                &[MaskStream::new(seed(context).stream_key(context), sign)],
+                0,
+                &mut lanes[site..=site],
+            );
+        }
+        lanes[0].wrapping_add(lanes[1])
+    }
+
+    #[test]
+    fn updates_to_two_models_open_to_noise() {
+        let (one, other) = (Digest([1; 32]), Digest([2; 32]));
+        assert!((0..32).all(|chain| sum_without_self_masks([one, one], chain) == 12));
+        let noise: Vec<u32> = (0..32).map(|chain| sum_without_self_masks([one, other], chain)).collect();
+        assert!(noise.iter().all(|sum| *sum != 12));
+        // Every bit of the sum is set sometimes and clear sometimes.
+        assert_eq!(noise.iter().fold(0, |all, sum| all | sum), u32::MAX);
+        assert_eq!(noise.iter().fold(u32::MAX, |all, sum| all & sum), 0);
+    }
+
+    #[test]
+    fn an_update_out_of_range_is_not_masked() {
+        let encoding = Encoding {
+            tensors: vec![crate::TensorEncoding { name: "x".into(), len: 1, clip_micro: 1 }],
+            quantisation_bits: 8,
+            ring_bits: 16,
+            weight_cap: 9,
+        };
+        let check = |lanes: &[u32], bits| {
+            check_update(&RingVector::from_lanes(lanes.to_vec(), bits).unwrap(), &encoding)
+        };
+        assert_eq!(check(&[127, 9], 16), Ok(()));
+        assert_eq!(check(&[65536 - 127, 1], 16), Ok(()));
+        assert_eq!(check(&[128, 1], 16), Err(EncodingError::Range { index: 0 }));
+        assert_eq!(check(&[65536 - 128, 1], 16), Err(EncodingError::Range { index: 0 }));
+        assert_eq!(check(&[0, 10], 16), Err(EncodingError::Weight { found: 10, cap: 9 }));
+        assert_eq!(check(&[0, 0], 16), Err(EncodingError::Weight { found: 0, cap: 9 }));
+        assert!(matches!(check(&[0, 0, 1], 16), Err(EncodingError::Length { .. })));
+        assert!(matches!(check(&[0, 1], 17), Err(EncodingError::Length { .. })));
+    }
+}

@@ -6,9 +6,9 @@ use super::state::Agreed;
 use super::{AwaitUnmasking, Refused, RoundClosed};
 use crate::context::VerifiedContext;
 use crate::dealing::{DealingPlan, ShareBundle};
-use crate::identity::IdentityKey;
+use crate::identity::{IdentityKey, Signature};
 use crate::ids::SiteId;
-use crate::messages::{PairSeedShare, SealedShares, UnmaskingAnswer, UnmaskingRequest, UnmaskingResponse};
+use crate::messages::{PairSeedShare, SealedShares, UnmaskingRequest, UnmaskingResponse};
 use crate::round::Round;
 use crate::sealing::{SealBinding, open};
 use crate::setup::Roster;
@@ -172,13 +172,14 @@ fn answer(
         }
     }
     let own_pair_seeds = own.open_pair_seeds.iter().map(|(peer, seed)| (peer.clone(), seed.open())).collect();
-    UnmaskingAnswer {
+    UnmaskingResponse {
         context: round.digest,
         site,
         self_mask_shares,
         own_pair_seeds,
         pair_seed_shares,
         complaints,
+        signature: Signature::UNSIGNED,
     }
     .sign(key)
 }

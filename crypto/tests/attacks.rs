@@ -1,0 +1,775 @@
+//! One named test per attack: what a malicious gateway or site can try, and who stops it.
+
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use konclave_crypto::aggregator::{Abort, Collecting, Opened, Rejection};
+use konclave_crypto::messages::{Manifest, SeedBytes, Share};
+use konclave_crypto::setup::advertise;
+use konclave_crypto::site::{AgreeError, AwaitAgreement, AwaitUnmasking, MaskError, UnmaskError, mask};
+use konclave_crypto::{
+    ContextError, Digest, HeaderFault, MemberRole, Mode, RingVector, RoundNumber, SiteFloor, SiteId,
+    body_root,
+};
+use support::{
+    Consortium, FLOOR, NOW, Upload, Uploaded, agree_all, open, plain_sum, site, unmask_all, upload_all,
+};
+
+fn nobody() -> BTreeSet<SiteId> {
+    BTreeSet::new()
+}
+
+fn set(indices: impl IntoIterator<Item = usize>) -> BTreeSet<SiteId> {
+    indices.into_iter().map(site).collect()
+}
+
+/// Replaces a site's body by another and commits to it like a malicious site would.
+fn forge_body(consortium: &Consortium, manifest: &Manifest, body: &[u8]) -> Manifest {
+    let mut header = manifest.signed.header.clone();
+    header.body_root = body_root(body).unwrap();
+    Manifest { signed: header.clone().sign(consortium.key(&header.site)), sealed: manifest.sealed.clone() }
+}
+
+#[test]
+fn two_models_shown_to_two_groups_are_refused_by_everyone() {
+    // Pasquini et al. 2022: other models for other sites, to single out a gradient. The context is in every seed.
+    let mut consortium = Consortium::new(4, 1);
+    let context = consortium.context(Mode::Full);
+    let mut other = context.clone();
+    other.model = Digest::of(b"another model");
+    let mut honest = Collecting::new(context.clone(), consortium.roster.clone()).unwrap();
+    let verified = [consortium.verified(&context), consortium.verified(&other)];
+
+    let mut uploads = BTreeMap::new();
+    for (index, id) in consortium.sites().into_iter().enumerate() {
+        let ring = consortium.update(&context.encoding).0;
+        let upload = consortium.upload(&id, &verified[usize::from(index == 3)], ring);
+        uploads.insert(id, upload);
+    }
+    // An honest gateway sees it at once.
+    let Upload { manifest, .. } = &uploads[&site(3)];
+    assert_eq!(
+        honest.accept_manifest(&site(3), manifest.clone()),
+        Err(Rejection::Header { site: site(3), fault: HeaderFault::Context })
+    );
+    // Honest sites refuse the proposal that mixes them.
+    let proposal = konclave_crypto::messages::AgreementProposal {
+        context: context.digest(),
+        manifests: uploads.values().map(|upload| upload.manifest.signed.clone()).collect(),
+        agreed: consortium.sites(),
+    };
+    let Upload { state, .. } = uploads.remove(&site(0)).unwrap();
+    let refused =
+        state.agree(&consortium.roster, &verified[0], &proposal, consortium.key(&site(0))).unwrap_err();
+    assert_eq!(refused.error, AgreeError::Header { site: site(3), fault: HeaderFault::Context });
+    // And even the pairwise commitments differ, so the masks between the two groups do not cancel.
+    let commitment =
+        |id: usize, peer: usize| uploads[&site(id)].manifest.signed.header.pair_seed_hashes[&site(peer)];
+    assert_eq!(commitment(1, 2), commitment(2, 1));
+    assert_ne!(commitment(1, 3), commitment(3, 1));
+}
+
+#[test]
+fn late_upload_is_opened_by_nothing() {
+    let mut consortium = Consortium::new(4, 2);
+    let context = consortium.context(Mode::Full);
+    let Uploaded { context: verified, collecting, waiting, mut bodies, .. } =
+        upload_all(&mut consortium, &context, &set([3]));
+    let (ring, _) = consortium.update(&context.encoding);
+    let late = consortium.upload(&site(3), &verified, ring);
+
+    let mut agreeing = collecting.close().unwrap();
+    assert_eq!(agreeing.proposal().agreed, [site(0), site(1), site(2)]);
+    // The late site's own signature does not count, and it may sign only what it was shown.
+    let proposal = agreeing.proposal().clone();
+    let (_, signature) =
+        late.state.agree(&consortium.roster, &verified, &proposal, consortium.key(&site(3))).unwrap();
+    assert_eq!(agreeing.accept(signature), Err(Rejection::NotUploaded { site: site(3) }));
+
+    let signed = agree_all(&consortium, &verified, &mut agreeing, waiting, &nobody());
+    let mut unmasking = agreeing.close().unwrap();
+    assert!(unmasking.request_for(&site(3)).is_none());
+    let request = unmasking.request_for(&site(0)).unwrap();
+    assert!(!request.self_masks_of.contains(&site(3)) && !request.agreed.contains(&site(3)));
+    unmask_all(&consortium, &verified, &mut unmasking, signed, &nobody());
+    let opening = unmasking.close().unwrap();
+    // The late body cannot be slipped into the opening either.
+    bodies.insert(site(3), late.body);
+    let all = bodies.iter().map(|(id, body)| (id.clone(), body.as_slice())).collect();
+    assert_eq!(opening.open(all).unwrap_err(), Abort::Bodies);
+}
+
+#[test]
+fn split_view_of_the_agreed_set_is_signed_once_and_answered_for_that_set_only() {
+    let mut consortium = Consortium::new(6, 3);
+    let context = consortium.context(Mode::Full);
+    let Uploaded { context: verified, collecting, mut waiting, .. } =
+        upload_all(&mut consortium, &context, &nobody());
+    let mut one = collecting.close().unwrap();
+
+    // The gateway pretends to site 0 that site 5 never uploaded.
+    let mut other = one.proposal().clone();
+    other.manifests.pop();
+    other.agreed.pop();
+    let stored = waiting.remove(&site(0)).unwrap();
+    let (deceived, signature) =
+        stored.agree(&consortium.roster, &verified, &other, consortium.key(&site(0))).unwrap();
+    assert_eq!(one.accept(signature.clone()), Err(Rejection::AgreedSet { site: site(0) }));
+
+    let signed = agree_all(&consortium, &verified, &mut one, waiting, &nobody());
+    assert_eq!(one.signed_by().len(), 5);
+    let mut unmasking = one.close().unwrap();
+
+    // Restored from its bytes, the deceived site still answers for its own set alone.
+    let restored = AwaitUnmasking::from_secret_bytes(&deceived.to_secret_bytes()).unwrap();
+    assert_eq!(*restored.agreement(), signature);
+    let request = unmasking.request_for(&site(0)).unwrap();
+    let refused =
+        restored.unmask(&consortium.roster, &verified, &request, consortium.key(&site(0))).unwrap_err();
+    assert_eq!(refused.error, UnmaskError::AgreedSet);
+
+    // And for its own set there are not enough signatures.
+    let mut request = request;
+    request.agreed.pop();
+    request.self_masks_of.pop();
+    request.pair_seeds_of.push(site(5));
+    request.sealed.pop();
+    let refused =
+        refused.state.unmask(&consortium.roster, &verified, &request, consortium.key(&site(0))).unwrap_err();
+    assert!(matches!(refused.error, UnmaskError::Signature { .. }));
+    request.signatures = vec![signature];
+    let refused =
+        refused.state.unmask(&consortium.roster, &verified, &request, consortium.key(&site(0))).unwrap_err();
+    assert_eq!(refused.error, UnmaskError::TooFewSignatures { found: 1, threshold: 5 });
+
+    unmask_all(&consortium, &verified, &mut unmasking, signed, &nobody());
+    assert!(unmasking.sufficient());
+}
+
+#[test]
+fn one_site_signing_many_times_is_not_a_quorum() {
+    let mut consortium = Consortium::new(3, 4);
+    let context = consortium.context(Mode::Full);
+    let Uploaded { context: verified, collecting, waiting, .. } =
+        upload_all(&mut consortium, &context, &nobody());
+    let mut agreeing = collecting.close().unwrap();
+    let mut signed = agree_all(&consortium, &verified, &mut agreeing, waiting, &nobody());
+    let unmasking = agreeing.close().unwrap();
+    let mut request = unmasking.request_for(&site(0)).unwrap();
+    let first = request.signatures[0].clone();
+    request.signatures = vec![first.clone(), first.clone(), first];
+    let refused = signed
+        .remove(&site(0))
+        .unwrap()
+        .unmask(&consortium.roster, &verified, &request, consortium.key(&site(0)))
+        .unwrap_err();
+    assert_eq!(refused.error, UnmaskError::Signature { site: site(0) });
+}
+
+#[test]
+fn both_kinds_of_share_asked_is_refused_with_the_state_unchanged() {
+    let mut consortium = Consortium::new(6, 5);
+    let context = consortium.context(Mode::Full);
+    let Uploaded { context: verified, collecting, waiting, .. } =
+        upload_all(&mut consortium, &context, &set([5]));
+    let mut agreeing = collecting.close().unwrap();
+    let mut signed = agree_all(&consortium, &verified, &mut agreeing, waiting, &nobody());
+    let unmasking = agreeing.close().unwrap();
+    let honest = unmasking.request_for(&site(0)).unwrap();
+    let state = signed.remove(&site(0)).unwrap();
+    let before = state.to_secret_bytes();
+
+    let mut both = honest.clone();
+    both.pair_seeds_of.insert(0, site(1));
+    let refused = state.unmask(&consortium.roster, &verified, &both, consortium.key(&site(0))).unwrap_err();
+    assert_eq!(refused.error, UnmaskError::BothKinds { site: site(1) });
+    assert_eq!(*refused.state.to_secret_bytes(), *before);
+
+    let mut both = honest.clone();
+    both.self_masks_of.push(site(5));
+    let refused =
+        refused.state.unmask(&consortium.roster, &verified, &both, consortium.key(&site(0))).unwrap_err();
+    assert_eq!(refused.error, UnmaskError::BothKinds { site: site(5) });
+
+    // Asking for less, or for a site in neither list, is no way around it.
+    for change in [
+        (|request| drop(request.self_masks_of.pop())) as fn(&mut konclave_crypto::messages::UnmaskingRequest),
+        |request| drop(request.pair_seeds_of.pop()),
+    ] {
+        let mut odd = honest.clone();
+        change(&mut odd);
+        let state = AwaitUnmasking::from_secret_bytes(&before).unwrap();
+        let refused =
+            state.unmask(&consortium.roster, &verified, &odd, consortium.key(&site(0))).unwrap_err();
+        assert_eq!(refused.error, UnmaskError::Lists);
+    }
+
+    // The honest request still gets its answer from the unchanged state.
+    assert!(refused.state.unmask(&consortium.roster, &verified, &honest, consortium.key(&site(0))).is_ok());
+}
+
+#[test]
+fn a_lowered_threshold_or_floor_is_refused_by_sites() {
+    let consortium = Consortium::new(6, 6);
+    let good = consortium.context(Mode::Full);
+    let verify = |context, floor: &SiteFloor| {
+        consortium.signed(context).verify(&consortium.root(), &consortium.roster, NOW, floor)
+    };
+    for threshold in [0, 1, 3, 4, 7] {
+        let mut context = good.clone();
+        context.threshold = threshold;
+        assert_eq!(verify(context, &FLOOR).unwrap_err(), ContextError::Threshold { threshold, sites: 6 });
+    }
+    for min_agreed in [0, 1] {
+        let mut context = good.clone();
+        context.min_agreed = min_agreed;
+        assert!(matches!(verify(context, &FLOOR), Err(ContextError::MinAgreed { floor: 2, .. })));
+    }
+    let strict = SiteFloor { min_agreed: 4, ..FLOOR };
+    assert!(matches!(verify(good.clone(), &strict), Err(ContextError::MinAgreed { found: 2, floor: 4, .. })));
+    let strict = SiteFloor { min_sites: 7, ..FLOOR };
+    assert_eq!(verify(good.clone(), &strict).unwrap_err(), ContextError::MinSites { found: 6, floor: 7 });
+
+    let group = consortium.context(Mode::Group);
+    assert!(verify(group.clone(), &FLOOR).is_ok());
+    let strict = SiteFloor { min_batch: 3, ..FLOOR };
+    assert_eq!(verify(group.clone(), &strict).unwrap_err(), ContextError::MinBatch { found: 2, floor: 3 });
+    let mut alone = group;
+    alone.batches = consortium.sites().into_iter().map(|id| vec![id]).collect();
+    alone.min_batch = 1;
+    assert_eq!(verify(alone, &FLOOR).unwrap_err(), ContextError::MinBatch { found: 1, floor: 2 });
+}
+
+#[test]
+fn batches_must_be_an_exact_partition() {
+    let consortium = Consortium::new(4, 7);
+    let good = consortium.context(Mode::Full);
+    let check = |change: fn(&mut Vec<Vec<SiteId>>), culprit: Option<SiteId>| {
+        let mut context = good.clone();
+        change(&mut context.batches);
+        assert_eq!(context.validate(&consortium.roster), Err(ContextError::Batches { site: culprit }));
+    };
+    check(|batches| drop(batches.pop()), Some(site(3)));
+    check(|batches| batches.push(vec![site(0)]), Some(site(0)));
+    check(|batches| batches[0].push(site(9)), Some(site(9)));
+    check(|batches| batches.push(Vec::new()), None);
+}
+
+#[test]
+fn a_context_is_bound_to_its_gateway_and_roster() {
+    let mut consortium = Consortium::new(4, 8);
+    let stranger = Consortium::new(4, 9);
+    let good = consortium.context(Mode::Full);
+    let signed = consortium.signed(good.clone());
+    let verify = |signed: &konclave_crypto::SignedContext| {
+        signed.verify(&consortium.root(), &consortium.roster, NOW, &FLOOR).unwrap_err()
+    };
+    let mut altered = signed.clone();
+    altered.context.model = Digest::of(b"x");
+    assert_eq!(verify(&altered), ContextError::Signature);
+    let foreign = konclave_crypto::SignedContext::sign(
+        good.clone(),
+        stranger.gateway.certificate.clone(),
+        &stranger.gateway.key,
+    );
+    assert!(matches!(verify(&foreign), ContextError::Gateway(_)));
+    // A site cannot pose as the gateway.
+    let member = &consortium.members[&site(0)];
+    let posing = konclave_crypto::SignedContext::sign(good.clone(), member.certificate.clone(), &member.key);
+    assert!(matches!(verify(&posing), ContextError::Gateway(_)));
+    let mut other_roster = good.clone();
+    other_roster.roster = stranger.roster.digest();
+    assert_eq!(verify(&consortium.signed(other_roster)), ContextError::Roster);
+    let mut other_job = good.clone();
+    other_job.job = "job-2".parse().unwrap();
+    assert!(matches!(verify(&consortium.signed(other_job)), ContextError::Job { .. }));
+
+    // A site whose keys were set up with another roster does not mask for this one.
+    let context = consortium.verified(&good);
+    let (ring, _) = consortium.update(&good.encoding);
+    let refused = mask(
+        &stranger.chains[&site(0)],
+        &consortium.roster,
+        &context,
+        consortium.key(&site(0)),
+        ring,
+        &mut consortium.rng.clone(),
+    );
+    assert_eq!(refused.unwrap_err(), MaskError::Roster);
+}
+
+#[test]
+fn a_ring_too_narrow_for_the_sum_is_refused() {
+    let consortium = Consortium::new(5, 10);
+    let mut context = consortium.context(Mode::Full);
+    // 5 sites need 3 bits of sum and a guard bit.
+    context.encoding.quantisation_bits = 13;
+    context.encoding.ring_bits = 16;
+    assert!(matches!(context.validate(&consortium.roster), Err(ContextError::Encoding(_))));
+    context.encoding.ring_bits = 17;
+    assert_eq!(context.validate(&consortium.roster), Ok(()));
+    context.encoding.weight_cap = (1 << 16) / 5;
+    assert!(context.validate(&consortium.roster).is_ok());
+    context.encoding.weight_cap += 1;
+    assert!(matches!(context.validate(&consortium.roster), Err(ContextError::Encoding(_))));
+}
+
+#[test]
+fn a_sybil_key_is_not_let_into_the_roster() {
+    use konclave_crypto::membership::MembershipError;
+    use konclave_crypto::setup::{Roster, RosterError};
+    let mut consortium = Consortium::new(3, 11);
+    let root = consortium.root();
+    let good: Vec<_> = consortium.roster.advertisements().to_vec();
+    let with = |extra| {
+        let list = good.iter().cloned().chain([extra]).collect();
+        Roster::new(support::job(), list, &root, NOW).unwrap_err()
+    };
+    let own_root = konclave_crypto::ConsortiumRootKey::generate(&mut consortium.rng);
+    let sybil = support::member(&own_root, site(7), MemberRole::Site, 1, &mut consortium.rng);
+    let (_, message) = advertise(&support::job(), &sybil.key, &sybil.certificate, &mut consortium.rng);
+    assert!(matches!(with(message), RosterError::Certificate(MembershipError::NotFromRoot { .. })));
+
+    // Nor a second key of a member, another role's certificate, or a key for another job.
+    let member = &consortium.members[&site(0)];
+    let (_, again) = advertise(&support::job(), &member.key, &member.certificate, &mut consortium.rng);
+    assert_eq!(with(again), RosterError::Duplicate { site: site(0) });
+    let gateway = &consortium.gateway;
+    let (_, posing) = advertise(&support::job(), &gateway.key, &gateway.certificate, &mut consortium.rng);
+    assert!(matches!(with(posing), RosterError::Certificate(MembershipError::WrongRole { .. })));
+    let fresh = support::member(&consortium.root_key, site(8), MemberRole::Site, 9, &mut consortium.rng);
+    let (_, elsewhere) =
+        advertise(&"job-2".parse().unwrap(), &fresh.key, &fresh.certificate, &mut consortium.rng);
+    assert_eq!(with(elsewhere), RosterError::Job { site: site(8) });
+}
+
+#[test]
+fn replayed_manifests_of_another_round_are_refused() {
+    let mut consortium = Consortium::new(3, 12);
+    let first = consortium.context(Mode::Full);
+    let verified = consortium.verified(&first);
+    let (ring, _) = consortium.update(&first.encoding);
+    let old = consortium.upload(&site(0), &verified, ring);
+
+    let mut second = first.clone();
+    second.round = RoundNumber::new(2).unwrap();
+    let mut collecting = Collecting::new(second.clone(), consortium.roster.clone()).unwrap();
+    assert_eq!(
+        collecting.accept_manifest(&site(0), old.manifest.clone()),
+        Err(Rejection::Header { site: site(0), fault: HeaderFault::Context })
+    );
+    // Under another sender's connection it is refused as well.
+    assert!(matches!(collecting.accept_manifest(&site(1), old.manifest), Err(Rejection::Sender { .. })));
+    // The chains do not go back, and do not serve a round they do not stand at.
+    let chains = consortium.chains.get_mut(&site(0)).unwrap();
+    chains.advance_to(second.round).unwrap();
+    assert!(chains.advance_to(first.round).is_err());
+    let (ring, _) = consortium.update(&first.encoding);
+    let refused = mask(
+        &consortium.chains[&site(0)],
+        &consortium.roster,
+        &verified,
+        consortium.key(&site(0)),
+        ring,
+        &mut consortium.rng.clone(),
+    );
+    assert_eq!(refused.unwrap_err(), MaskError::Round { context: first.round, chains: second.round });
+}
+
+#[test]
+fn a_second_manifest_of_a_site_is_refused_and_a_repeated_one_is_not() {
+    let mut consortium = Consortium::new(3, 13);
+    let context = consortium.context(Mode::Full);
+    let verified = consortium.verified(&context);
+    let mut collecting = Collecting::new(context.clone(), consortium.roster.clone()).unwrap();
+    let mut upload = || {
+        let (ring, _) = consortium.update(&context.encoding);
+        consortium.upload(&site(0), &verified, ring)
+    };
+    let (one, other) = (upload(), upload());
+    collecting.accept_manifest(&site(0), one.manifest.clone()).unwrap();
+    collecting.accept_manifest(&site(0), one.manifest).unwrap();
+    assert_eq!(
+        collecting.accept_manifest(&site(0), other.manifest),
+        Err(Rejection::Changed { site: site(0) })
+    );
+    // Nor does the other body fit the first manifest.
+    let root = body_root(other.body.as_slice()).unwrap();
+    assert_eq!(
+        collecting.accept_body(&site(0), root, other.body.len() as u64),
+        Err(Rejection::Body { site: site(0) })
+    );
+    assert!(collecting.uploaded().is_empty());
+}
+
+#[test]
+fn a_corrupted_share_names_its_author_and_the_round_completes() {
+    let mut consortium = Consortium::new(6, 14);
+    let context = consortium.context(Mode::Full);
+    let Uploaded { context: verified, collecting, waiting, bodies, plain } =
+        upload_all(&mut consortium, &context, &nobody());
+    let mut agreeing = collecting.close().unwrap();
+    let mut signed = agree_all(&consortium, &verified, &mut agreeing, waiting, &nobody());
+    let mut unmasking = agreeing.close().unwrap();
+
+    // Site 2 turns malicious and flips a bit of one share it opens, signing what it sends.
+    let request = unmasking.request_for(&site(2)).unwrap();
+    let state = signed.remove(&site(2)).unwrap();
+    let (_, mut bad) =
+        state.unmask(&consortium.roster, &verified, &request, consortium.key(&site(2))).unwrap();
+    let share: &mut Share = bad.self_mask_shares.get_mut(&site(4)).unwrap();
+    share.value = SeedBytes({
+        let mut bytes = share.value.0;
+        bytes[0] ^= 1;
+        bytes
+    });
+    // Without a new signature it is not even the site's message.
+    assert_eq!(unmasking.accept(bad.clone()), Err(Rejection::Signature { site: site(2) }));
+    let bad = bad.sign(consortium.key(&site(2)));
+    let rejection = unmasking.accept(bad).unwrap_err();
+    assert_eq!(
+        rejection,
+        Rejection::Opened { site: site(2), opened: Opened::SelfMaskShare { dealer: site(4) } }
+    );
+    assert_eq!(rejection.culprits(), set([2]));
+    assert!(unmasking.answered_by().is_empty());
+
+    unmask_all(&consortium, &verified, &mut unmasking, signed, &nobody());
+    assert_eq!(unmasking.answered_by(), set([0, 1, 3, 4, 5]));
+    let opened = open(unmasking.close().unwrap(), &bodies).unwrap();
+    assert_eq!(opened, [plain_sum(&plain, &consortium.sites())]);
+}
+
+#[test]
+fn shares_that_do_not_open_are_complained_about_and_the_round_completes() {
+    let mut consortium = Consortium::new(6, 15);
+    let context = consortium.context(Mode::Full);
+    let Uploaded { context: verified, collecting, waiting, bodies, plain } =
+        upload_all(&mut consortium, &context, &nobody());
+    let mut agreeing = collecting.close().unwrap();
+    let signed = agree_all(&consortium, &verified, &mut agreeing, waiting, &nobody());
+    let mut unmasking = agreeing.close().unwrap();
+    for (id, state) in signed {
+        let mut request = unmasking.request_for(&id).unwrap();
+        if id == site(0) {
+            // What site 3 sealed for site 0 was altered (by site 3, or on the way).
+            let entry = request.sealed.iter_mut().find(|entry| entry.from == site(3)).unwrap();
+            entry.sealed[5] ^= 1;
+        }
+        let (_, response) =
+            state.unmask(&consortium.roster, &verified, &request, consortium.key(&id)).unwrap();
+        unmasking.accept(response).unwrap();
+    }
+    assert_eq!(unmasking.complaints(), BTreeMap::from([(site(3), set([0]))]));
+    assert!(unmasking.sufficient());
+    let opened = open(unmasking.close().unwrap(), &bodies).unwrap();
+    assert_eq!(opened, [plain_sum(&plain, &consortium.sites())]);
+}
+
+#[test]
+fn sufficient_counts_recoverable_seeds_and_not_only_answers() {
+    // Five of six answer, which is t, but two cannot open what site 3 dealt: its self mask has too few shares.
+    let mut consortium = Consortium::new(6, 16);
+    let context = consortium.context(Mode::Full);
+    let Uploaded { context: verified, collecting, waiting, .. } =
+        upload_all(&mut consortium, &context, &nobody());
+    let mut agreeing = collecting.close().unwrap();
+    let signed = agree_all(&consortium, &verified, &mut agreeing, waiting, &nobody());
+    let mut unmasking = agreeing.close().unwrap();
+    for (id, state) in signed.into_iter().take(5) {
+        let mut request = unmasking.request_for(&id).unwrap();
+        if id == site(0) || id == site(1) {
+            request.sealed.iter_mut().find(|entry| entry.from == site(3)).unwrap().sealed[0] ^= 1;
+        }
+        let (_, response) =
+            state.unmask(&consortium.roster, &verified, &request, consortium.key(&id)).unwrap();
+        unmasking.accept(response).unwrap();
+    }
+    assert_eq!(unmasking.answered_by().len(), 5);
+    assert!(!unmasking.sufficient());
+    let abort = unmasking.close().unwrap_err();
+    assert_eq!(abort, Abort::Unrecoverable { found: 5, needed: 5, complained_of: set([3]) });
+    assert_eq!(abort.culprits(), set([3]));
+}
+
+#[test]
+fn pair_seeds_are_recovered_from_the_owner_or_from_shares() {
+    // Site 5 never uploads. Site 0 uploads and then falls silent, so its seed with site 5 comes from shares.
+    let mut consortium = Consortium::new(9, 17);
+    let context = consortium.context(Mode::Full);
+    let Uploaded { context: verified, collecting, waiting, bodies, plain } =
+        upload_all(&mut consortium, &context, &set([5]));
+    let mut agreeing = collecting.close().unwrap();
+    let agreed = agreeing.proposal().agreed.clone();
+    let mut signed = agree_all(&consortium, &verified, &mut agreeing, waiting, &nobody());
+    let mut unmasking = agreeing.close().unwrap();
+    signed.remove(&site(0));
+    let (id, state) = signed.pop_first().unwrap();
+    let request = unmasking.request_for(&id).unwrap();
+    let (_, response) = state.unmask(&consortium.roster, &verified, &request, consortium.key(&id)).unwrap();
+    assert_eq!(response.own_pair_seeds.keys().collect::<Vec<_>>(), [&site(5)]);
+    assert!(response.pair_seed_shares.iter().any(|entry| entry.owner == site(0) && entry.peer == site(5)));
+
+    // A seed that does not match its commitment is refused and its author named.
+    let mut forged = response.clone();
+    forged.own_pair_seeds.insert(site(5), SeedBytes([1; 32]));
+    assert_eq!(
+        unmasking.accept(forged.sign(consortium.key(&id))),
+        Err(Rejection::Opened { site: id.clone(), opened: Opened::OwnPairSeed { peer: site(5) } })
+    );
+    // An answer that leaves something out or adds something is refused too.
+    let mut partial = response.clone();
+    partial.pair_seed_shares.pop();
+    assert_eq!(
+        unmasking.accept(partial.sign(consortium.key(&id))),
+        Err(Rejection::Opened { site: id, opened: Opened::List })
+    );
+    unmasking.accept(response).unwrap();
+    unmask_all(&consortium, &verified, &mut unmasking, signed, &nobody());
+    let opened = open(unmasking.close().unwrap(), &bodies).unwrap();
+    assert_eq!(opened, [plain_sum(&plain, &agreed)]);
+}
+
+#[test]
+fn garbage_uploads_abort_and_name_the_batch() {
+    for mode in [Mode::Full, Mode::Group] {
+        let mut consortium = Consortium::new(4, 18);
+        let mut context = consortium.context(mode);
+        context.encoding = support::encoding(&[200], 8, 20);
+        let verified = consortium.verified(&context);
+        let mut collecting = Collecting::new(context.clone(), consortium.roster.clone()).unwrap();
+        let (mut waiting, mut bodies) = (BTreeMap::new(), BTreeMap::new());
+        for id in consortium.sites() {
+            let (ring, _) = consortium.update(&context.encoding);
+            let Upload { mut state, mut manifest, mut body } = consortium.upload(&id, &verified, ring);
+            if id == site(1) {
+                body.iter_mut().step_by(3).for_each(|byte| *byte = byte.wrapping_add(77));
+                *body.last_mut().unwrap() &= 0x0f;
+                manifest = forge_body(&consortium, &manifest, &body);
+                // The malicious site goes on with a state that fits its forged manifest.
+                state = with_manifest(&state, &manifest);
+            }
+            collecting.accept_manifest(&id, manifest).unwrap();
+            collecting.accept_body(&id, body_root(body.as_slice()).unwrap(), body.len() as u64).unwrap();
+            waiting.insert(id.clone(), state);
+            bodies.insert(id, body);
+        }
+        let mut agreeing = collecting.close().unwrap();
+        let signed = agree_all(&consortium, &verified, &mut agreeing, waiting, &nobody());
+        let mut unmasking = agreeing.close().unwrap();
+        unmask_all(&consortium, &verified, &mut unmasking, signed, &nobody());
+        let abort = open(unmasking.close().unwrap(), &bodies).unwrap_err();
+        let batch = if mode == Mode::Group { set([0, 1]) } else { set(0..4) };
+        assert!(matches!(&abort, Abort::OutOfRange { batch: named, .. } if *named == batch), "{abort}");
+        assert_eq!(abort.culprits(), batch);
+    }
+}
+
+/// The state of a site that lies about its manifest: the stored bytes with the header's fields replaced.
+fn with_manifest(state: &AwaitAgreement, forged: &Manifest) -> AwaitAgreement {
+    let mut bytes = state.to_secret_bytes().to_vec();
+    let mut replace = |old: &[u8], new: &[u8]| {
+        let at = bytes.windows(old.len()).position(|window| window == old).unwrap();
+        bytes[at..at + new.len()].copy_from_slice(new);
+    };
+    let (old, new) = (&state.manifest().signed, &forged.signed);
+    replace(old.header.body_root.as_bytes(), new.header.body_root.as_bytes());
+    replace(old.signature.as_bytes(), new.signature.as_bytes());
+    AwaitAgreement::from_secret_bytes(&bytes).unwrap()
+}
+
+#[test]
+fn an_out_of_range_weight_aborts() {
+    let consortium = Consortium::new(3, 19);
+    let context = consortium.context(Mode::Full);
+    let verified = consortium.verified(&context);
+    // An honest site does not even mask such an update.
+    for bad_weight in [0, context.encoding.weight_cap + 1] {
+        let ring = RingVector::from_lanes(vec![0, 0, 0, 0, 0, 0, 0, bad_weight], 16).unwrap();
+        let refused = mask(
+            &consortium.chains[&site(0)],
+            &consortium.roster,
+            &verified,
+            consortium.key(&site(0)),
+            ring,
+            &mut consortium.rng.clone(),
+        );
+        assert!(matches!(refused, Err(MaskError::Update(_))));
+    }
+    let ring = RingVector::from_lanes(vec![0, 128, 0, 0, 0, 0, 0, 1], 16).unwrap();
+    let refused = mask(
+        &consortium.chains[&site(0)],
+        &consortium.roster,
+        &verified,
+        consortium.key(&site(0)),
+        ring,
+        &mut consortium.rng.clone(),
+    );
+    assert!(matches!(refused, Err(MaskError::Update(_))));
+}
+
+#[test]
+fn a_body_changed_in_the_store_is_nobodys_fault_but_the_gateways() {
+    let mut consortium = Consortium::new(3, 20);
+    let context = consortium.context(Mode::Full);
+    for change in [
+        (|body: &mut Vec<u8>| body[0] ^= 1) as fn(&mut Vec<u8>),
+        |body| body.truncate(body.len() - 1),
+        |body| body.push(0),
+    ] {
+        let Uploaded { context: verified, collecting, waiting, mut bodies, .. } =
+            upload_all(&mut consortium, &context, &nobody());
+        let mut agreeing = collecting.close().unwrap();
+        let signed = agree_all(&consortium, &verified, &mut agreeing, waiting, &nobody());
+        let mut unmasking = agreeing.close().unwrap();
+        unmask_all(&consortium, &verified, &mut unmasking, signed, &nobody());
+        change(bodies.get_mut(&site(1)).unwrap());
+        let abort = open(unmasking.close().unwrap(), &bodies).unwrap_err();
+        assert_eq!(abort, Abort::BodyChanged { site: site(1) });
+        assert!(abort.culprits().is_empty());
+    }
+}
+
+#[test]
+fn proposals_that_break_a_rule_are_not_signed() {
+    let mut consortium = Consortium::new(6, 21);
+    let mut context = consortium.context(Mode::Full);
+    context.batches = support::batches_of(&consortium.sites(), 2);
+    let Uploaded { context: verified, collecting, mut waiting, .. } =
+        upload_all(&mut consortium, &context, &set([5]));
+    let agreeing = collecting.close().unwrap();
+    let honest = agreeing.proposal().clone();
+    // Site 4 uploaded, but its batch is not complete.
+    assert_eq!(honest.agreed, [site(0), site(1), site(2), site(3)]);
+
+    let mut state = waiting.remove(&site(0)).unwrap();
+    let before = state.to_secret_bytes();
+    let mut refuse = |change: &dyn Fn(&mut konclave_crypto::messages::AgreementProposal)| {
+        let mut proposal = honest.clone();
+        change(&mut proposal);
+        let current = AwaitAgreement::from_secret_bytes(&before).unwrap();
+        let refused =
+            current.agree(&consortium.roster, &verified, &proposal, consortium.key(&site(0))).unwrap_err();
+        assert_eq!(*refused.state.to_secret_bytes(), *before);
+        state = refused.state;
+        refused.error
+    };
+    assert_eq!(refuse(&|p| p.agreed.push(site(4))), AgreeError::AgreedSet);
+    assert_eq!(refuse(&|p| drop(p.agreed.pop())), AgreeError::AgreedSet);
+    assert_eq!(refuse(&|p| p.agreed.swap(0, 1)), AgreeError::AgreedSet);
+    assert_eq!(refuse(&|p| p.context = Digest::of(b"x")), AgreeError::Context);
+    assert_eq!(refuse(&|p| p.manifests.swap(1, 2)), AgreeError::Order { site: site(1) });
+    assert_eq!(
+        refuse(&|p| {
+            let first = p.manifests[0].clone();
+            p.manifests.insert(0, first);
+        }),
+        AgreeError::Order { site: site(0) }
+    );
+    assert_eq!(
+        refuse(&|p| p.manifests[1].header.body_root = Digest::of(b"x")),
+        AgreeError::Header { site: site(1), fault: HeaderFault::Signature }
+    );
+    assert_eq!(
+        refuse(&|p| {
+            p.manifests.truncate(2);
+            p.agreed.truncate(2);
+        }),
+        AgreeError::TooFewUploads { found: 2, threshold: 5 }
+    );
+    // This site's own manifest, validly signed, but not the one it sent.
+    assert_eq!(
+        refuse(&|p| {
+            let mut header = p.manifests[0].header.clone();
+            header.body_root = Digest::of(b"x");
+            p.manifests[0] = header.sign(consortium.key(&site(0)));
+        }),
+        AgreeError::OwnManifest
+    );
+    // A colluding site's second manifest with another pairwise commitment.
+    assert_eq!(
+        refuse(&|p| {
+            let mut header = p.manifests[1].header.clone();
+            header.pair_seed_hashes.insert(site(0), Digest::of(b"x"));
+            p.manifests[1] = header.sign(consortium.key(&site(1)));
+        }),
+        AgreeError::PairSeeds { site: site(0), peer: site(1) }
+    );
+    // A header that commits to too few neighbours.
+    assert_eq!(
+        refuse(&|p| {
+            let mut header = p.manifests[1].header.clone();
+            header.pair_seed_hashes.pop_last();
+            p.manifests[1] = header.sign(consortium.key(&site(1)));
+        }),
+        AgreeError::Header { site: site(1), fault: HeaderFault::Neighbours }
+    );
+    assert!(state.agree(&consortium.roster, &verified, &honest, consortium.key(&site(0))).is_ok());
+}
+
+#[test]
+fn contradicting_pair_commitments_leave_the_liar_out() {
+    // Site 2's commitments contradict everyone's (a damaged key store, say): it alone is left out.
+    let mut consortium = Consortium::new(6, 22);
+    let context = consortium.context(Mode::Full);
+    let verified = consortium.verified(&context);
+    let collect = |consortium: &mut Consortium,
+                   lie: &dyn Fn(&mut konclave_crypto::messages::ManifestHeader)| {
+        let mut collecting = Collecting::new(context.clone(), consortium.roster.clone()).unwrap();
+        for id in consortium.sites() {
+            let (ring, _) = consortium.update(&context.encoding);
+            let Upload { mut manifest, body, .. } = consortium.upload(&id, &verified, ring);
+            if id == site(2) {
+                let mut header = manifest.signed.header.clone();
+                lie(&mut header);
+                manifest.signed = header.sign(consortium.key(&id));
+            }
+            collecting.accept_manifest(&id, manifest).unwrap();
+            collecting.accept_body(&id, body_root(body.as_slice()).unwrap(), body.len() as u64).unwrap();
+        }
+        collecting
+    };
+    let all = collect(&mut consortium, &|header| {
+        header.pair_seed_hashes.values_mut().for_each(|hash| *hash = Digest::of(hash.as_bytes()));
+    });
+    assert_eq!(all.conflicting(), set([2]));
+    assert_eq!(all.uploaded(), set([0, 1, 3, 4, 5]));
+    assert_eq!(all.close().unwrap().proposal().agreed.len(), 5);
+
+    // With one contradiction nothing tells the two ends apart: both go, and the round is over if too few stay.
+    let one = collect(&mut consortium, &|header| {
+        header.pair_seed_hashes.insert(site(4), Digest::of(b"lie"));
+    });
+    assert_eq!(one.conflicting(), set([2, 4]));
+    let abort = one.close().unwrap_err();
+    assert_eq!(abort, Abort::TooFewUploads { found: 4, needed: 5, conflicting: set([2, 4]) });
+    assert_eq!(abort.culprits(), set([2, 4]));
+}
+
+#[test]
+fn malformed_sealed_shares_are_refused() {
+    let mut consortium = Consortium::new(4, 23);
+    let context = consortium.context(Mode::Full);
+    let verified = consortium.verified(&context);
+    let mut collecting = Collecting::new(context.clone(), consortium.roster.clone()).unwrap();
+    let (ring, _) = consortium.update(&context.encoding);
+    let good = consortium.upload(&site(0), &verified, ring).manifest;
+    let changes: [fn(&mut Manifest); 5] = [
+        |manifest| drop(manifest.sealed.pop()),
+        |manifest| manifest.sealed.swap(0, 1),
+        |manifest| manifest.sealed[0].to = site(0),
+        |manifest| manifest.sealed[0].from = site(1),
+        |manifest| manifest.sealed[2].sealed.push(0),
+    ];
+    for change in changes {
+        let mut bad = good.clone();
+        change(&mut bad);
+        assert_eq!(collecting.accept_manifest(&site(0), bad), Err(Rejection::Sealed { site: site(0) }));
+    }
+    collecting.accept_manifest(&site(0), good).unwrap();
+    assert!(matches!(
+        collecting.accept_body(&"stranger".parse().unwrap(), Digest::of(b""), 1),
+        Err(Rejection::UnknownSite { .. })
+    ));
+}
