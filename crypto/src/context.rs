@@ -361,3 +361,25 @@ impl VerifiedContext {
         self.digest
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vectors;
+
+    #[test]
+    fn known_answers() {
+        let file = vectors::load(include_str!("../vectors/context.json"));
+        let parse = |case: &serde_json::Value| -> Option<RoundContext> {
+            serde_json::from_value(case["context"].clone()).ok()
+        };
+        for case in vectors::cases(&file, "positive") {
+            assert_eq!(parse(&case).unwrap().digest().to_string(), case["digest"]);
+        }
+        for case in vectors::cases(&file, "negative") {
+            let digest = parse(&case).map(|context| context.digest().to_string());
+            assert_ne!(digest.as_deref(), case["digest"].as_str(), "{}", case["why"]);
+            assert_eq!(digest.is_some(), case["parses"], "{}", case["why"]);
+        }
+    }
+}

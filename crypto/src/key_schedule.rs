@@ -103,3 +103,73 @@ fn expand<const N: usize>(hkdf: &Hkdf<Sha256>, info: &Transcript) -> Secret<N> {
     hkdf.expand(info.as_bytes(), out.expose_mut()).expect("a short output");
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seed::Seed;
+    use crate::text::to_hex;
+    use crate::vectors;
+
+    /// Every value of the schedule for one set of inputs, by name.
+    fn schedule(input: &serde_json::Value) -> serde_json::Value {
+        let digest = |name: &str| Digest(vectors::bytes(&input[name]));
+        let site = |name: &str| input[name].as_str().unwrap().parse::<SiteId>().unwrap();
+        let (lower, upper) = (site("lower"), site("upper"));
+        let facts = PairFacts {
+            roster: digest("roster"),
+            job: &input["job"].as_str().unwrap().parse().unwrap(),
+            lower: &lower,
+            upper: &upper,
+            upper_key: digest("upper_key"),
+            ciphertext: digest("ciphertext"),
+        };
+        let context = digest("context");
+        let secrets = pair_secrets(&Secret::copy_from(&vectors::bytes(&input["shared"])), &facts);
+        let seed = Seed::from_wide(&pair_seed_bytes(&secrets.chain, &context));
+        let round_key = round_seal_key(&secrets.upward, &context, &lower, &upper);
+        serde_json::json!({
+            "chain": to_hex(secrets.chain.expose()),
+            "seal_up": to_hex(secrets.upward.expose()),
+            "seal_down": to_hex(secrets.downward.expose()),
+            "next_chain": to_hex(next(&secrets.chain).expose()),
+            "pair_seed": to_hex(seed.expose()),
+            "pair_commitment": seed.pair_commitment(&context, &upper, &lower).to_string(),
+            "self_commitment": seed.self_commitment(&context, &lower).to_string(),
+            "mask_key": to_hex(seed.stream_key(&context).expose()),
+            "round_seal_key": to_hex(round_key.expose()),
+            "message_key": to_hex(message_key(&round_key, &digest("share_root")).expose()),
+        })
+    }
+
+    #[test]
+    fn known_answers() {
+        let file = vectors::load(include_str!("../vectors/key_schedule.json"));
+        for case in vectors::cases(&file, "positive") {
+            assert_eq!(schedule(&case["input"]), case["output"]);
+        }
+        for case in vectors::cases(&file, "negative") {
+            // One input changed: each named output must move, and each other one must stay.
+            let found = schedule(&case["input"]);
+            let moved: Vec<String> = serde_json::from_value(case["moves"].clone()).unwrap();
+            assert!(!moved.is_empty());
+            for (name, value) in found.as_object().unwrap() {
+                let expected = moved.contains(name);
+                assert_eq!(*value != case["output"][name], expected, "{}: {name}", case["why"]);
+            }
+        }
+    }
+
+    #[test]
+    fn hkdf_is_rfc_5869() {
+        // Appendix A.1.
+        let salt = crate::text::from_hex::<13>("000102030405060708090a0b0c").unwrap();
+        let info = crate::text::from_hex::<10>("f0f1f2f3f4f5f6f7f8f9").unwrap();
+        let mut okm = [0; 42];
+        Hkdf::<Sha256>::new(Some(&salt), &[0x0b; 22]).expand(&info, &mut okm).unwrap();
+        assert_eq!(
+            to_hex(&okm),
+            "3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf34007208d5b887185865"
+        );
+    }
+}

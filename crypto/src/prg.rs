@@ -92,6 +92,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::encoding::lane_mask;
+    use crate::text::from_hex;
+    use crate::vectors;
 
     fn stream(key: u8, sign: Sign) -> MaskStream {
         MaskStream::new(Secret::copy_from(&[key; 32]), sign)
@@ -111,6 +114,40 @@ mod tests {
             apply_streams(&[stream(key, Sign::Subtract)], 0, &mut masked);
             prop_assert_eq!(masked, lanes);
         }
+    }
+
+    #[test]
+    fn known_answers() {
+        let file = vectors::load(include_str!("../vectors/prg.json"));
+        let lanes = |case: &serde_json::Value| -> Vec<u32> {
+            let expected: Vec<u32> = serde_json::from_value(case["lanes"].clone()).unwrap();
+            let mut found = vec![0; expected.len()];
+            let key = Secret::copy_from(&vectors::bytes(&case["key"]));
+            let first = case["first"].as_u64().unwrap();
+            apply_streams(&[MaskStream::new(key, Sign::Add)], first, &mut found);
+            let mask = lane_mask(case["bits"].as_u64().unwrap() as u8);
+            found.iter().map(|lane| lane & mask).collect()
+        };
+        for case in vectors::cases(&file, "positive") {
+            assert_eq!(serde_json::json!(lanes(&case)), case["lanes"], "{}", case["what"]);
+        }
+        for case in vectors::cases(&file, "negative") {
+            assert_ne!(serde_json::json!(lanes(&case)), case["lanes"], "{}", case["why"]);
+        }
+    }
+
+    #[test]
+    fn the_cipher_is_aes_256_ctr_of_nist_sp_800_38a() {
+        // Appendix F.5.5, first two blocks.
+        let key = from_hex::<32>("603deb1015ca71be2b73aef0857d77811f352c073b6108d72d9810a30914dff4").unwrap();
+        let counter = from_hex::<16>("f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff").unwrap();
+        let mut text =
+            from_hex::<32>("6bc1bee22e409f96e93d7e117393172aae2d8a571e03ac9c9eb76fac45af8e51").unwrap();
+        Ctr128BE::<Aes256>::new(&key.into(), &counter.into()).apply_keystream(&mut text);
+        assert_eq!(
+            text,
+            from_hex("601ec313775789a5b7a7f504bbf3d228f443e3ca4d62b59aca84e990cacaf5c5").unwrap()
+        );
     }
 
     #[test]

@@ -18,11 +18,16 @@ pub(crate) fn deal<R: CryptoRng + ?Sized>(
     rng: &mut R,
 ) -> Vec<Seed> {
     let random: Vec<Seed> = (1..threshold).map(|_| Seed::random(rng)).collect();
+    evaluate(secret, &random, sites)
+}
+
+/// The values of the polynomial with constant term `secret` and the higher coefficients in ascending order.
+fn evaluate(secret: &Seed, higher: &[Seed], sites: usize) -> Vec<Seed> {
     (0..sites)
         .map(|site| {
             let x = point(site);
             // Horner's rule, from the highest coefficient down to the secret.
-            let high = random.iter().rev().fold(Scalar::ZERO, |value, c| value * x + c.scalar());
+            let high = higher.iter().rev().fold(Scalar::ZERO, |value, c| value * x + c.scalar());
             Seed::from_scalar(high * x + secret.scalar())
         })
         .collect()
@@ -58,9 +63,38 @@ mod tests {
     use rand_core::SeedableRng;
 
     use super::*;
+    use crate::vectors;
 
     fn pick(shares: &[Seed], sites: &[usize]) -> BTreeMap<usize, Seed> {
         sites.iter().map(|site| (*site, Seed::from_scalar(*shares[*site].scalar()))).collect()
+    }
+
+    fn seeds(list: &serde_json::Value) -> Option<Vec<Seed>> {
+        list.as_array().unwrap().iter().map(|hex| Seed::from_bytes(&vectors::bytes(hex))).collect()
+    }
+
+    #[test]
+    fn known_answers() {
+        let file = vectors::load(include_str!("../vectors/shamir.json"));
+        for case in vectors::cases(&file, "positive") {
+            let shares = evaluate(
+                &seeds(&case["secret"]).unwrap()[0],
+                &seeds(&case["coefficients"]).unwrap(),
+                case["shares"].as_array().unwrap().len(),
+            );
+            assert!(shares == seeds(&case["shares"]).unwrap());
+            let threshold = case["coefficients"].as_array().unwrap().len() + 1;
+            let last: Vec<usize> = (shares.len() - threshold..shares.len()).collect();
+            assert!(recover(&pick(&shares, &last)) == seeds(&case["secret"]).unwrap()[0]);
+        }
+        for case in vectors::cases(&file, "negative") {
+            let sites: Vec<usize> =
+                case["sites"].as_array().unwrap().iter().map(|at| at.as_u64().unwrap() as usize).collect();
+            let recovered =
+                seeds(&case["shares"]).map(|shares| recover(&sites.iter().copied().zip(shares).collect()));
+            let secret = &seeds(&case["secret"]).unwrap()[0];
+            assert!(recovered.is_none_or(|found| found != *secret), "{}", case["why"]);
+        }
     }
 
     proptest! {

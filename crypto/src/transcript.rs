@@ -67,6 +67,23 @@ impl Transcript {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vectors;
+
+    #[test]
+    fn known_answers() {
+        let file = vectors::load(include_str!("../vectors/transcript.json"));
+        let hash = |case: &serde_json::Value| {
+            let start = Transcript::new(case["label"].as_str().unwrap());
+            let fields = case["fields"].as_array().unwrap();
+            fields.iter().fold(start, |t, field| t.bytes(&vectors::list(field))).hash().to_string()
+        };
+        for case in vectors::cases(&file, "positive") {
+            assert_eq!(hash(&case), case["digest"]);
+        }
+        for case in vectors::cases(&file, "negative") {
+            assert_ne!(hash(&case), case["digest"], "{}", case["why"]);
+        }
+    }
 
     #[test]
     fn fields_do_not_run_together() {

@@ -94,9 +94,13 @@ struct Upload<'a, B> {
 impl<B: Read> Upload<'_, B> {
     /// Reads the next packed lanes and adds them to the sums.
     fn add_block(&mut self, buffer: &mut [u8], sums: &mut [u32], bits: u8) -> Result<(), Abort> {
-        self.reader.read_exact(buffer).map_err(|error| match error.kind() {
-            ErrorKind::UnexpectedEof => Abort::BodyChanged { site: self.site.clone() },
-            kind => Abort::Read { site: self.site.clone(), kind },
+        self.reader.read_exact(buffer).map_err(|error| {
+            let site = self.site.clone();
+            if error.kind() == ErrorKind::UnexpectedEof {
+                Abort::BodyChanged { site }
+            } else {
+                Abort::Read { site, kind: error.kind() }
+            }
         })?;
         self.hasher.update(buffer);
         unpack_into(buffer, sums, bits, |sum, lane| *sum = sum.wrapping_add(lane))

@@ -122,6 +122,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::vectors;
 
     proptest! {
         #[test]
@@ -143,6 +144,28 @@ mod tests {
             let mut parts = pack(&raw[..16], bits).unwrap();
             pack_onto(&mut parts, &raw[16..], bits);
             prop_assert_eq!(parts, pack(&raw, bits).unwrap());
+        }
+    }
+
+    #[test]
+    fn known_answers() {
+        let file = vectors::load(include_str!("../../vectors/packing.json"));
+        let bits = |case: &serde_json::Value| case["bits"].as_u64().unwrap() as u8;
+        for case in vectors::cases(&file, "positive") {
+            let lanes: Vec<u32> = serde_json::from_value(case["lanes"].clone()).unwrap();
+            let packed = vectors::list(&case["packed"]);
+            assert_eq!(pack(&lanes, bits(&case)).unwrap(), packed);
+            assert_eq!(unpack(&packed, lanes.len(), bits(&case)).unwrap(), lanes);
+        }
+        for case in vectors::cases(&file, "negative") {
+            let count = case["count"].as_u64().unwrap() as usize;
+            let refused = unpack(&vectors::list(&case["packed"]), count, bits(&case)).unwrap_err();
+            let kind = match refused {
+                PackingError::Bits { .. } => "bits",
+                PackingError::Length { .. } => "length",
+                PackingError::Padding => "padding",
+            };
+            assert_eq!(kind, case["error"], "{}", case["why"]);
         }
     }
 
