@@ -5,11 +5,16 @@
 //! ([`crate::writer`]), the writer applies them to the fold, the command answers. Messages of set-ups and rounds do
 //! not go into the ledger; they are made durable in [`crate::rounds_store`] before they are acknowledged.
 
-pub mod clock;
-mod commands;
-mod members;
-mod open;
+mod audience;
 pub mod caller;
+pub mod clock;
+pub mod commands;
+mod jobs;
+mod ledger;
+pub mod members;
+mod models;
+mod open;
+mod statements;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
@@ -22,6 +27,7 @@ pub use clock::Clock;
 pub use commands::{CommandError, Entry, RecordedEntry};
 pub use members::{EnrolError, NewClient, NewMember};
 pub use open::{CoreOptions, OpenError, replay};
+pub use audience::EVALUATORS_ONLY;
 pub use caller::{Caller, IdempotencyKey};
 
 use crate::blobs::BlobStore;

@@ -142,7 +142,7 @@ impl App {
         let mut entries = Vec::new();
         match known {
             None => {
-                let root = self.consortium_root().public_key().to_string();
+                let root = self.consortium_root().0.to_string();
                 let record = Record::LedgerCreated { vkey, root, gateway };
                 let object = format!("ledger/{}", self.config().settings.origin);
                 entries.push(Entry::new(object, "the ledger begins", record).changing(None, Some(certificate)));

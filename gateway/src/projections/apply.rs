@@ -149,13 +149,14 @@ impl State {
                     entry: place.index,
                 });
             }
-            Record::ModelRegistered { model, name, organisation, manifest, coordinates, initial_parameters } => {
+            Record::ModelRegistered { model, name, organisation, manifest, coordinates, heads, initial_parameters, .. } => {
                 self.models.push(ModelState {
                     model: to_digest(&model),
                     name,
                     organisation,
                     manifest,
                     coordinates,
+                    heads,
                     initial_parameters: to_digest(&initial_parameters),
                     entry: place.index,
                 });

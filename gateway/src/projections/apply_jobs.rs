@@ -7,7 +7,7 @@ use konclave_ledger::records::Record;
 
 use super::apply::Place;
 use super::{
-    AgreedState, ConsentState, ContributionState, FoldError, JobState, OpenedState, OutcomeState,
+    AgreedState, ConsentState, FoldError, JobState, OpenedState, OutcomeState,
     ParticipationState, PhaseState, RoundState, State, StatementState, to_digest,
 };
 

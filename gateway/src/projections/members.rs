@@ -83,6 +83,8 @@ pub struct ModelState {
     pub manifest: Document,
     /// Length of the flat parameter vector.
     pub coordinates: u64,
+    /// Width of the output.
+    pub heads: u16,
     /// The blob of the initial parameters.
     pub initial_parameters: Digest,
     /// The entry.

@@ -88,6 +88,7 @@ async fn read_blob(
     let owner = owners.get(&principal.organisation).or_else(|| owners.first()).map(String::as_str);
     let resource = Action::ReadBlob.on(digest.to_string(), owner);
     authorize(app.authorizer(), &principal, Action::ReadBlob, &resource)?;
+    app.check_blob_audience(&principal, &digest)?;
     let (mut file, bytes) = app.blobs().open(&digest).await?;
     let range = match headers.get(header::RANGE) {
         Some(value) => parse_range(value, bytes)?,

@@ -1,0 +1,203 @@
+//! A round's way from its context to the agreed set.
+
+use std::collections::BTreeSet;
+use std::sync::PoisonError;
+
+use konclave_crypto::aggregator::Abort;
+use konclave_crypto::setup::Roster;
+use konclave_crypto::{
+    Encoding, Mode, RoundContext, RoundNumber, SignedContext, SiteId, TensorEncoding, UnixSeconds,
+};
+use konclave_ledger::Hash;
+use konclave_ledger::records::Record;
+use konclave_openapi::models::ModelManifest;
+use konclave_policies::quorum;
+use konclave_policies::rounds::RoundPolicy;
+
+use super::setup::deadline;
+use super::{caller, names, object};
+use crate::coordinator::{CoordinatorError, partition};
+use crate::core::{App, CommandError, Entry};
+use crate::projections::{JobState, to_digest, to_hash};
+use crate::rounds_store::RoundKey;
+
+/// Signs the round's context and writes it to the ledger: before that, no site trains.
+pub(super) async fn begin(
+    app: &App,
+    job: &JobState,
+    policy: &RoundPolicy,
+    round: RoundNumber,
+    scoring: bool,
+) -> Result<(), CoordinatorError> {
+    let roster = app.roster(&job.job).await?;
+    let encoding = encoding(app, job, policy, &roster).await?;
+    let sites = u16::try_from(roster.len()).unwrap_or(u16::MAX);
+    let head = app.ledger().read(konclave_ledger::Ledger::head).await.map_err(CommandError::from)?;
+    let context = RoundContext {
+        job: job.job.clone(),
+        round,
+        model: job.parameters,
+        roster: roster.digest(),
+        batches: if scoring {
+            partition::scoring_batches(&roster, policy.scoring_batch_size)
+        } else {
+            partition::singletons(&roster)
+        },
+        mode: if scoring { Mode::Group } else { Mode::Full },
+        encoding,
+        threshold: quorum::threshold(sites),
+        min_agreed: policy.min_agreed,
+        min_batch: policy.min_batch,
+        policy: job.policy,
+        training: job.request.training_digest(),
+        ledger_size: head.size,
+        ledger_root: to_digest(&head.root),
+    };
+    context.validate(&roster)?;
+    let digest = to_hash(&context.digest());
+    let signed = SignedContext::sign(context, app.certificate().clone(), app.identity());
+    let document = app.document(serde_json::to_value(&signed).map_err(CommandError::from)?).await?;
+    let record = Record::RoundContext {
+        job: job.job.to_string(),
+        round: round.get(),
+        context: digest,
+        signed: document,
+        scoring,
+        parameters: to_hash(&job.parameters),
+        deadline: deadline(app.clock().now(), policy.upload_seconds),
+    };
+    let reason = if scoring { "a scoring round begins" } else { "a round begins" };
+    let entry = Entry::new(round_object(job, round), reason, record).changing(None, Some(digest));
+    app.append(&caller("begin-round"), vec![entry]).await?;
+    Ok(())
+}
+
+async fn encoding(
+    app: &App,
+    job: &JobState,
+    policy: &RoundPolicy,
+    roster: &Roster,
+) -> Result<Encoding, CoordinatorError> {
+    let manifest = {
+        let state = app.state();
+        let model = state.model(&job.request.model);
+        let missing = || CoordinatorError::Missing { what: format!("the model {}", job.request.model) };
+        model.ok_or_else(missing)?.manifest.clone()
+    };
+    let manifest: ModelManifest =
+        serde_json::from_value(app.read_document(&manifest).await?).map_err(CommandError::from)?;
+    let tensor = |tensor: konclave_openapi::models::ParameterTensor| TensorEncoding {
+        len: tensor.shape.iter().product(),
+        name: tensor.name,
+        clip_micro: policy.clip_micro,
+    };
+    let sites = u16::try_from(roster.len()).unwrap_or(u16::MAX);
+    Ok(Encoding {
+        tensors: manifest.parameters.into_iter().map(tensor).collect(),
+        quantisation_bits: policy.quantisation_bits,
+        // The protocol's smallest ring has 16 bits.
+        ring_bits: quorum::ring_bits(policy.quantisation_bits, sites, policy.guard_bits).max(16),
+        weight_cap: policy.weight_cap,
+    })
+}
+
+/// Fixes the set of uploads that the sites are asked to agree on. From here on it never changes.
+pub(super) async fn close_uploads(
+    app: &App,
+    job: &JobState,
+    policy: &RoundPolicy,
+    round: RoundNumber,
+) -> Result<(), CoordinatorError> {
+    let key = RoundKey { job: job.job.clone(), round };
+    let live = app.live_round(&key).await?;
+    let closes = UnixSeconds(deadline(app.clock().now(), policy.agree_seconds));
+    let closed = app
+        .blocking(move |app| {
+            let mut live = live.lock().unwrap_or_else(PoisonError::into_inner);
+            let closed = live.close_uploads(app.rounds(), closes);
+            if closed.is_err() {
+                app.live().forget(&key);
+            }
+            Ok(closed?)
+        })
+        .await?;
+    match closed {
+        Ok(()) => app.notify(),
+        Err(fault) => abort_for(app, job, round, &fault).await?,
+    }
+    Ok(())
+}
+
+/// Writes the agreed set to the ledger, then opens the unmasking.
+pub(super) async fn close_agreement(
+    app: &App,
+    job: &JobState,
+    policy: &RoundPolicy,
+    round: RoundNumber,
+) -> Result<(), CoordinatorError> {
+    let key = RoundKey { job: job.job.clone(), round };
+    let live = app.live_round(&key).await?;
+    let (proposal, signed) = {
+        let live = live.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(proposal) = live.proposal().cloned() else { return Ok(()) };
+        (proposal, live.signed_by())
+    };
+    let evidence = serde_json::to_vec(&proposal).map_err(CommandError::from)?;
+    let record = Record::RoundAgreed {
+        job: job.job.to_string(),
+        round: round.get(),
+        agreed: names(&proposal.agreed),
+        signed: names(&signed),
+        evidence: Hash::of(&evidence),
+        deadline: deadline(app.clock().now(), policy.unmask_seconds),
+    };
+    let reason = format!("{} sites signed the set of {}", signed.len(), proposal.agreed.len());
+    let entry = Entry::new(round_object(job, round), reason, record)
+        .changing(None, Some(to_hash(&proposal.agreed_digest())));
+    app.append(&caller("close-agreement"), vec![entry]).await?;
+    let closed = live.lock().unwrap_or_else(PoisonError::into_inner).close_agreement();
+    match closed {
+        Ok(()) => app.notify(),
+        Err(fault) => abort_for(app, job, round, &fault).await?,
+    }
+    Ok(())
+}
+
+/// Ends a round for a fault that the protocol found.
+pub(super) async fn abort_for(
+    app: &App,
+    job: &JobState,
+    round: RoundNumber,
+    fault: &Abort,
+) -> Result<(), CoordinatorError> {
+    abort(app, job, round, fault.to_string(), fault.culprits()).await
+}
+
+/// Ends a round with nothing opened, and deletes what came of it.
+pub(super) async fn abort(
+    app: &App,
+    job: &JobState,
+    round: RoundNumber,
+    reason: String,
+    culprits: BTreeSet<SiteId>,
+) -> Result<(), CoordinatorError> {
+    let record = Record::RoundAborted {
+        job: job.job.to_string(),
+        round: round.get(),
+        reason: reason.clone(),
+        culprits: names(&culprits),
+    };
+    let entry = Entry::new(round_object(job, round), reason, record);
+    app.append(&caller("abort-round"), vec![entry]).await?;
+    close(app, RoundKey { job: job.job.clone(), round }).await
+}
+
+/// Forgets a round that the ledger says is over.
+pub(super) async fn close(app: &App, key: RoundKey) -> Result<(), CoordinatorError> {
+    app.live().forget(&key);
+    app.blocking(move |app| Ok(app.rounds().close_round(&key)?)).await
+}
+
+pub(super) fn round_object(job: &JobState, round: RoundNumber) -> String {
+    format!("{}/rounds/{round}", object(job))
+}

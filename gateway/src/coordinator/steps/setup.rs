@@ -1,0 +1,89 @@
+//! Consent, key set-up, and the end of a job.
+
+use std::collections::BTreeSet;
+
+use konclave_crypto::{SiteId, UnixSeconds};
+use konclave_ledger::records::Record;
+use konclave_policies::rounds::RoundPolicy;
+
+use super::{caller, names, object};
+use crate::coordinator::CoordinatorError;
+use crate::core::{App, Entry};
+use crate::projections::{JobState, to_hash};
+use crate::rounds_store::RoundKey;
+
+pub(super) async fn fix_cohort(
+    app: &App,
+    job: &JobState,
+    policy: &RoundPolicy,
+    sites: BTreeSet<SiteId>,
+) -> Result<(), CoordinatorError> {
+    let record = Record::CohortFixed {
+        job: job.job.to_string(),
+        sites: names(&sites),
+        deadline: deadline(app.clock().now(), policy.setup_seconds),
+    };
+    let entry = Entry::new(object(job), format!("{} sites consented", sites.len()), record);
+    app.append(&caller("fix-cohort"), vec![entry]).await?;
+    Ok(())
+}
+
+pub(super) async fn fix_roster(
+    app: &App,
+    job: &JobState,
+    policy: &RoundPolicy,
+) -> Result<(), CoordinatorError> {
+    let roster = match app.roster(&job.job).await {
+        Ok(roster) => roster,
+        // Each advertisement was checked when it came; only together do they fail, or a certificate ran out.
+        Err(CoordinatorError::Roster(error)) => {
+            return abort(app, job, format!("no roster: {error}"), BTreeSet::new()).await;
+        }
+        Err(error) => return Err(error),
+    };
+    let digest = to_hash(&roster.digest());
+    let record = Record::RosterFixed {
+        job: job.job.to_string(),
+        roster: digest,
+        sites: names(roster.sites()),
+        deadline: deadline(app.clock().now(), policy.setup_seconds),
+    };
+    let entry = Entry::new(object(job), "all keys are advertised", record).changing(None, Some(digest));
+    app.append(&caller("fix-roster"), vec![entry]).await?;
+    Ok(())
+}
+
+pub(super) async fn start(app: &App, job: &JobState) -> Result<(), CoordinatorError> {
+    let record = Record::JobStarted { job: job.job.to_string() };
+    app.append(&caller("start-job"), vec![Entry::new(object(job), "the key set-up is complete", record)]).await?;
+    Ok(())
+}
+
+pub(super) async fn abort(
+    app: &App,
+    job: &JobState,
+    reason: String,
+    culprits: BTreeSet<SiteId>,
+) -> Result<(), CoordinatorError> {
+    let record =
+        Record::JobAborted { job: job.job.to_string(), reason: reason.clone(), culprits: names(&culprits) };
+    app.append(&caller("abort-job"), vec![Entry::new(object(job), reason, record)]).await?;
+    if let Some(round) = job.current_round() {
+        let key = RoundKey { job: job.job.clone(), round: round.round };
+        app.live().forget(&key);
+        app.blocking(move |app| Ok(app.rounds().close_round(&key)?)).await?;
+    }
+    Ok(())
+}
+
+pub(super) async fn finish(app: &App, job: &JobState) -> Result<(), CoordinatorError> {
+    let parameters = to_hash(&job.parameters);
+    let record = Record::JobFinished { job: job.job.to_string(), parameters };
+    let entry = Entry::new(object(job), "all rounds are done", record).changing(None, Some(parameters));
+    app.append(&caller("finish-job"), vec![entry]).await?;
+    Ok(())
+}
+
+pub(super) fn deadline(now: UnixSeconds, seconds: u32) -> u64 {
+    now.get().saturating_add(seconds.into())
+}

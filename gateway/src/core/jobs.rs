@@ -1,0 +1,194 @@
+//! Asking for federated learning.
+
+use std::collections::BTreeSet;
+
+use konclave_crypto::setup::MAX_SITES;
+use konclave_crypto::{JobId, MemberRole, SiteId};
+use konclave_ledger::canonical::canonical_json;
+use konclave_ledger::records::Record;
+use konclave_openapi::jobs::{NewJob, TaskKind};
+use konclave_policies::rounds::{RewardRules, RoundPolicy};
+
+use super::statements::field;
+use super::{App, Caller, CommandError, Entry};
+use crate::error::ApiError;
+use crate::projections::{ModelState, State, to_hash};
+
+/// The largest request, in bytes of canonical JSON: it is part of a ledger entry.
+const MAX_REQUEST_BYTES: usize = 8 * 1024;
+/// The most rounds of a job.
+const MAX_ROUNDS: u32 = 10_000;
+/// What JSON carries exactly.
+const MAX_EXACT: u64 = (1 << 53) - 1;
+
+impl App {
+    /// Records a request for federated learning; the job's id. A repeated request with the same idempotency key gives
+    /// the job it made.
+    ///
+    /// # Errors
+    /// [`ApiError`] names the field at fault; nothing was recorded.
+    pub async fn request_job(
+        &self,
+        caller: &Caller,
+        organisation: &str,
+        request: NewJob,
+    ) -> Result<JobId, ApiError> {
+        let _guard = self.lock("jobs").await;
+        if let Some(entry) = self.repeated(caller)? {
+            let state = self.state();
+            let made = state.jobs.values().find(|job| job.entry == entry).map(|job| job.job.clone());
+            return made.ok_or(ApiError::IdempotencyMismatch);
+        }
+        let (record, job) = self.checked_request(organisation, request)?;
+        let entry = Entry::new(format!("jobs/{job}"), "asked for by a model developer", record);
+        self.append_one(caller, entry).await?;
+        Ok(job)
+    }
+
+    fn checked_request(&self, organisation: &str, request: NewJob) -> Result<(Record, JobId), ApiError> {
+        let state = self.state();
+        let policy = state.current_policy().ok_or_else(|| ApiError::internal("no rounds policy is in force"))?;
+        let model = state.model(&request.model).filter(|model| model.organisation == organisation);
+        let model = model.ok_or_else(|| refuse("/model", "is not a registered model of your organisation"))?;
+        let manifest_heads = model.heads;
+        check_request(&request, policy, manifest_heads)?;
+        let invited = invited(&state, &request, policy, self)?;
+        let budget_micro = check_budget(&request.budget_micro)?;
+        let body = serde_json::to_value(&request).map_err(CommandError::from)?;
+        let bytes = canonical_json(&body).map_err(CommandError::from)?.len();
+        if bytes > MAX_REQUEST_BYTES {
+            return Err(refuse("", &format!("the request has {bytes} bytes, at most {MAX_REQUEST_BYTES} are kept")));
+        }
+        let job: JobId = format!("job-{}", state.job_order.len() + 1).parse().map_err(ApiError::internal)?;
+        let record = Record::JobRequested {
+            job: job.to_string(),
+            organisation: organisation.to_owned(),
+            model: to_hash(&request.model),
+            initial_parameters: to_hash(&initial(model)),
+            invited: invited.iter().map(ToString::to_string).collect(),
+            rounds: request.rounds,
+            scoring_rounds: request.scoring_rounds.clone(),
+            budget_micro: budget_micro.to_string(),
+            policy: to_hash(&policy.digest()),
+            consent_deadline: self.clock().now().get().saturating_add(policy.consent_seconds.into()),
+            request: body,
+        };
+        Ok((record, job))
+    }
+}
+
+fn initial(model: &ModelState) -> konclave_crypto::Digest {
+    model.initial_parameters
+}
+
+fn refuse(at: &str, detail: &str) -> ApiError {
+    let place = if at.is_empty() { String::new() } else { format!("{at} ") };
+    ApiError::rejected_at(format!("the job is refused: {place}{detail}"), vec![field(at, detail)])
+}
+
+fn check_request(request: &NewJob, policy: &RoundPolicy, heads: u16) -> Result<(), ApiError> {
+    if !(1..=120).contains(&request.name.chars().count()) || request.name.contains(char::is_control) {
+        return Err(refuse("/name", "must have 1 to 120 printable characters"));
+    }
+    if !policy.approved_purposes.contains(&request.purpose) {
+        let approved = policy.approved_purposes.iter().cloned().collect::<Vec<_>>().join(", ");
+        return Err(refuse("/purpose", &format!("is not approved; approved are: {approved}")));
+    }
+    check_tasks(request, heads)?;
+    check_training(request)?;
+    if !(1..=MAX_ROUNDS).contains(&request.rounds) {
+        return Err(refuse("/rounds", &format!("must be 1 to {MAX_ROUNDS}")));
+    }
+    let mut scoring = BTreeSet::new();
+    if !request.scoring_rounds.iter().all(|round| (1..=request.rounds).contains(round) && scoring.insert(*round)) {
+        return Err(refuse("/scoring_rounds", "must name rounds of this job, each once"));
+    }
+    Ok(())
+}
+
+fn check_tasks(request: &NewJob, heads: u16) -> Result<(), ApiError> {
+    if request.tasks.is_empty() {
+        return Err(refuse("/tasks", "must name at least one task"));
+    }
+    let (mut names, mut outputs) = (BTreeSet::new(), BTreeSet::new());
+    for (index, task) in request.tasks.iter().enumerate() {
+        let at = |part: &str| format!("/tasks/{index}/{part}");
+        if task.task.is_empty() || task.task.len() > 200 || !names.insert(&task.task) {
+            return Err(refuse(&at("task"), "must be named once, in 1 to 200 bytes"));
+        }
+        if task.output >= heads || !outputs.insert(task.output) {
+            return Err(refuse(&at("output"), &format!("must be an output of its own below {heads}")));
+        }
+        let exact = |value: i64| value.unsigned_abs() <= MAX_EXACT;
+        if !exact(task.center_micro) || !exact(task.scale_micro) || task.scale_micro <= 0 {
+            return Err(refuse(&at("scale_micro"), "must be above 0, and both below 2^53"));
+        }
+        let neutral = task.center_micro == 0 && task.scale_micro == 1_000_000;
+        if task.kind == TaskKind::Classification && !neutral {
+            return Err(refuse(&at("center_micro"), "a classification has centre 0 and scale 1000000"));
+        }
+    }
+    Ok(())
+}
+
+fn check_training(request: &NewJob) -> Result<(), ApiError> {
+    let training = &request.training;
+    for (at, value) in [
+        ("/training/local_epochs", u32::from(training.local_epochs)),
+        ("/training/batch_size", training.batch_size),
+        ("/training/learning_rate_micro", training.learning_rate_micro),
+        ("/server_rate_micro", request.server_rate_micro),
+    ] {
+        if value == 0 {
+            return Err(refuse(at, "must be above 0"));
+        }
+    }
+    if training.seed > MAX_EXACT {
+        return Err(refuse("/training/seed", "must be below 2^53"));
+    }
+    Ok(())
+}
+
+fn check_budget(text: &str) -> Result<u64, ApiError> {
+    let refused = || {
+        let most = RewardRules::MAX_BUDGET_MICRO;
+        refuse("/budget_micro", &format!("must be a whole number from 0 to {most} in decimal digits"))
+    };
+    let value: u64 = text.parse().map_err(|_| refused())?;
+    if value > RewardRules::MAX_BUDGET_MICRO || value.to_string() != text {
+        return Err(refused());
+    }
+    Ok(value)
+}
+
+fn invited(
+    state: &State,
+    request: &NewJob,
+    policy: &RoundPolicy,
+    app: &App,
+) -> Result<BTreeSet<SiteId>, ApiError> {
+    let now = app.clock().now();
+    let able = |site: &SiteId| {
+        state.sites.get(site).is_some_and(|known| known.role() == MemberRole::Site && known.is_valid_at(now))
+    };
+    let mut invited = BTreeSet::new();
+    if request.invited.is_empty() {
+        invited.extend(state.sites.keys().filter(|site| able(site)).cloned());
+    }
+    for (index, site) in request.invited.iter().enumerate() {
+        if !able(site) {
+            return Err(refuse(&format!("/invited/{index}"), &format!("{site} is not an enrolled site")));
+        }
+        if !invited.insert(site.clone()) {
+            return Err(refuse(&format!("/invited/{index}"), &format!("{site} is invited twice")));
+        }
+    }
+    let (count, least) = (invited.len(), usize::from(policy.min_cohort));
+    if count < least {
+        return Err(refuse("/invited", &format!("are {count} sites; the rounds policy asks for {least}")));
+    }
+    if count > MAX_SITES {
+        return Err(refuse("/invited", &format!("are {count} sites; a roster holds {MAX_SITES}")));
+    }
+    Ok(invited)
+}

@@ -1,0 +1,89 @@
+//! What members and auditors do with the ledger itself: cosign it, export it, read a statement.
+
+use std::collections::BTreeSet;
+
+use konclave_crypto::SiteId;
+use konclave_ledger::records::Record;
+use konclave_ledger::statements::Statement;
+use konclave_ledger::tiles::tiles_of;
+use konclave_ledger::{CosignError, Hash, Ledger, ReadError, VerifierKey};
+use konclave_openapi::ledger::{LedgerExport, NewCosignature};
+
+use super::{App, Caller, CommandError, Entry};
+use crate::error::ApiError;
+
+impl App {
+    /// Keeps a witness's cosignature on the latest checkpoint.
+    ///
+    /// # Errors
+    /// [`ApiError`]: the ledger has grown, or the line is not the member's own.
+    pub async fn take_cosignature(&self, site: &SiteId, new: NewCosignature) -> Result<(), ApiError> {
+        let vkey = self.state().sites.get(site).map(|member| member.witness_vkey.clone());
+        let vkey = vkey.ok_or_else(|| ApiError::not_found(format!("site {site}")))?;
+        let key: VerifierKey = vkey.parse().map_err(ApiError::internal)?;
+        let own = new.line.trim_end().strip_prefix("\u{2014} ").and_then(|line| line.split_once(' '));
+        if own.is_none_or(|(name, _)| name != key.name().as_str()) {
+            return Err(ApiError::rejected(format!("the line is not by {}, the witness key of {site}", key.name())));
+        }
+        let grown = |size: u64| {
+            let detail = format!("the ledger has {size} entries by now, the cosignature is for {}; cosign anew", new.size);
+            ApiError::conflict(detail)
+        };
+        let size = self.ledger().read(|ledger: &Ledger| ledger.head().size).await.map_err(CommandError::from)?;
+        if size != new.size {
+            return Err(grown(size));
+        }
+        let added = self.ledger().add_cosignature(new.line.trim_end().to_owned()).await.map_err(CommandError::from)?;
+        match added {
+            Ok(()) => Ok(()),
+            Err(error @ (CosignError::Line(_) | CosignError::UnknownWitness { .. })) => {
+                // An entry may have come between the check above and the writer's turn.
+                let now = self.ledger().read(|ledger: &Ledger| ledger.head().size).await;
+                match now {
+                    Ok(now) if now != new.size => Err(grown(now)),
+                    Ok(_) | Err(_) => Err(ApiError::rejected(error.to_string())),
+                }
+            }
+            Err(error @ (CosignError::NotStored(_) | CosignError::Poisoned)) => Err(ApiError::internal(error)),
+        }
+    }
+
+    /// Fixes the latest checkpoint for an export, lists its files, and records that it was exported.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn export_ledger(&self, caller: &Caller, by: &str) -> Result<LedgerExport, ApiError> {
+        let listed = self.ledger().read(list_files).await.map_err(CommandError::from)?;
+        let export = listed.map_err(ApiError::internal)?;
+        let _guard = self.lock("exports").await;
+        if self.repeated(caller)?.is_none() {
+            let record = Record::LedgerExported { by: by.to_owned(), size: export.size };
+            self.append_one(caller, Entry::new("ledger", "an export was asked for", record)).await?;
+        }
+        Ok(export)
+    }
+
+    /// The payload of a recorded statement. Its signature was checked before it was recorded.
+    ///
+    /// # Errors
+    /// [`ApiError::Internal`] if it cannot be read.
+    pub async fn statement<S: Statement>(&self, digest: Hash) -> Result<S, ApiError> {
+        let found = self.ledger().read(move |ledger: &Ledger| ledger.get_statement(&digest)).await;
+        let envelope = found.map_err(CommandError::from)?.map_err(ApiError::internal)?;
+        let envelope = envelope.ok_or_else(|| ApiError::internal(format!("the statement {digest} is missing")))?;
+        let payload = envelope.unverified_payload().map_err(ApiError::internal)?;
+        serde_json::from_slice(&payload).map_err(ApiError::internal)
+    }
+}
+
+/// The files of the latest checkpoint: tiles, entry bundles, and the statements that entries name.
+fn list_files(ledger: &Ledger) -> Result<LedgerExport, ReadError> {
+    let (size, note) = (ledger.head().size, ledger.checkpoint_note());
+    let mut files: Vec<String> = tiles_of(size).map(|path| path.to_string()).collect();
+    let mut statements = BTreeSet::new();
+    for leaf in ledger.leaves(0..size) {
+        statements.extend(leaf?.statement);
+    }
+    files.extend(statements.iter().map(|digest| format!("statements/{digest}.json")));
+    Ok(LedgerExport { size, note, files })
+}

@@ -1,0 +1,66 @@
+//! The durable messages of set-ups and rounds: what has to survive a crash but does not belong into the ledger.
+//!
+//! ```text
+//! rounds/<job>/setup/{keys,ciphertexts}/<site>.json
+//! rounds/<job>/<round>/{manifests,agreements,unmaskings}/<site>.json
+//! rounds/<job>/<round>/bodies/<site>.{masked,progress}
+//! rounds/<job>/<round>/proposal.json
+//! ```
+//! A message is durable before it is acknowledged: temporary file, fsync, rename, fsync of the folder. The first
+//! message of a site stands; the same one again is no news; a different one is refused. Masked bodies, manifests with
+//! their sealed shares, and unmasking responses are deleted when the round closes; the proposal, which holds every
+//! signed manifest header, and the agreement signatures stay as the evidence behind `round.agreed`.
+
+mod bodies;
+mod messages;
+
+use std::path::{Path, PathBuf};
+
+use konclave_crypto::{JobId, RoundNumber, SiteId};
+
+pub use bodies::{BodyError, BodyFile};
+pub use messages::{Kind, StoreError, Stored};
+
+/// The folder of round messages. Cloning shares it.
+#[derive(Debug, Clone)]
+pub struct RoundsStore {
+    folder: PathBuf,
+}
+
+/// One round of one job.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RoundKey {
+    /// The job.
+    pub job: JobId,
+    /// The round.
+    pub round: RoundNumber,
+}
+
+impl std::fmt::Display for RoundKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "round {} of {}", self.round, self.job)
+    }
+}
+
+impl RoundsStore {
+    /// Opens the folder, making it if need be.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn open(folder: &Path) -> std::io::Result<Self> {
+        crate::folder::make_folder(folder)?;
+        Ok(Self { folder: folder.to_owned() })
+    }
+
+    fn job(&self, job: &JobId) -> PathBuf {
+        self.folder.join(job.as_str())
+    }
+
+    fn round(&self, key: &RoundKey) -> PathBuf {
+        self.job(&key.job).join(key.round.to_string())
+    }
+
+    fn body(&self, key: &RoundKey, site: &SiteId, ending: &str) -> PathBuf {
+        self.round(key).join("bodies").join(format!("{site}.{ending}"))
+    }
+}

@@ -1,0 +1,152 @@
+//! The fold's parts as the API shows them.
+
+use std::collections::BTreeSet;
+use std::sync::PoisonError;
+
+use konclave_crypto::{SiteId, UnixSeconds};
+use konclave_openapi::jobs::{Consent, Job, JobPhase};
+use konclave_openapi::models::Model;
+use konclave_openapi::rounds::{OpeningView, Round, RoundPhase};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::coordinator::live::Stage;
+use crate::core::{App, CommandError};
+use crate::error::ApiError;
+use crate::projections::{
+    JobState, ModelState, OutcomeState, ParticipationState, PhaseState, RoundState, to_digest,
+};
+use crate::rounds_store::RoundKey;
+
+/// A time as the API writes it.
+pub(crate) fn rfc3339(time: UnixSeconds) -> String {
+    let moment = i64::try_from(time.get()).ok().and_then(|s| OffsetDateTime::from_unix_timestamp(s).ok());
+    moment.and_then(|moment| moment.format(&Rfc3339).ok()).unwrap_or_else(|| time.to_string())
+}
+
+pub(crate) async fn model(app: &App, state: &ModelState) -> Result<Model, ApiError> {
+    let manifest = app.read_document(&state.manifest).await?;
+    Ok(Model {
+        model: state.model,
+        name: state.name.clone(),
+        organisation: state.organisation.clone(),
+        manifest: serde_json::from_value(manifest).map_err(CommandError::from)?,
+        entry: state.entry,
+    })
+}
+
+pub(crate) fn job(state: &JobState) -> Job {
+    let consent = |(site, consent): (&SiteId, &crate::projections::ConsentState)| Consent {
+        site: site.clone(),
+        accepted: consent.accepted,
+        rule: consent.rule.clone(),
+        statement: consent.statement,
+    };
+    Job {
+        job: state.job.clone(),
+        request: state.request.clone(),
+        organisation: state.organisation.clone(),
+        phase: job_phase(&state.phase),
+        consents: state.consents.iter().map(consent).collect(),
+        roster: state.roster,
+        sites: state.cohort.clone(),
+        global_parameters: state.parameters,
+        rounds_opened: state.rounds_opened(),
+        current_round: state.current_round().filter(|_| !state.is_over()).map(|round| round.round),
+        policy: state.policy,
+        created_at: state.created_at.clone(),
+        entry: state.entry,
+    }
+}
+
+fn job_phase(phase: &PhaseState) -> JobPhase {
+    match phase {
+        PhaseState::Consent { deadline } => JobPhase::Consent { deadline: rfc3339(*deadline) },
+        PhaseState::AdvertiseKeys { deadline } => JobPhase::AdvertiseKeys { deadline: rfc3339(*deadline) },
+        PhaseState::Encapsulate { deadline } => JobPhase::Encapsulate { deadline: rfc3339(*deadline) },
+        PhaseState::Running => JobPhase::Running,
+        PhaseState::Finished => JobPhase::Finished,
+        PhaseState::Aborted { reason, culprits } => {
+            JobPhase::Aborted { reason: reason.clone(), culprits: culprits.clone() }
+        }
+    }
+}
+
+/// A round, with what the messages in memory say of one that is under way.
+pub(crate) async fn round(app: &App, job: &JobState, state: &RoundState) -> Result<Round, ApiError> {
+    let context = app.signed_context(state).await?;
+    let did = |part: fn(&ParticipationState) -> bool| {
+        state.participation.iter().filter(|(_, did)| part(did)).map(|(site, _)| site.clone()).collect()
+    };
+    let agreed = state.agreed.as_ref();
+    let mut view = Round {
+        job: job.job.clone(),
+        round: state.round,
+        phase: RoundPhase::Uploading,
+        context,
+        context_digest: state.context,
+        uploaded: did(|did| did.uploaded),
+        agreed: agreed.map(|agreed| agreed.agreed.clone()).unwrap_or_default(),
+        signed: agreed.map(|agreed| agreed.signed.clone()).unwrap_or_default(),
+        unmasked: did(|did| did.unmasked),
+        parameters_before: state.parameters_before,
+        parameters_after: state.opened().map(|opened| opened.parameters_after),
+        openings: openings(state),
+        started_at: state.started_at.clone(),
+        deadline: None,
+    };
+    match &state.outcome {
+        OutcomeState::Opened(_) => view.phase = RoundPhase::Opened,
+        OutcomeState::Aborted { reason, culprits } => {
+            view.phase = RoundPhase::Aborted { reason: reason.clone(), culprits: culprits.clone() };
+        }
+        OutcomeState::Open => match &job.phase {
+            // The job ended with this round under way.
+            PhaseState::Aborted { reason, culprits } => {
+                view.phase = RoundPhase::Aborted { reason: reason.clone(), culprits: culprits.clone() };
+            }
+            PhaseState::Consent { .. }
+            | PhaseState::AdvertiseKeys { .. }
+            | PhaseState::Encapsulate { .. }
+            | PhaseState::Running
+            | PhaseState::Finished => under_way(app, job, state, &mut view).await?,
+        },
+    }
+    Ok(view)
+}
+
+async fn under_way(app: &App, job: &JobState, state: &RoundState, view: &mut Round) -> Result<(), ApiError> {
+    let key = RoundKey { job: job.job.clone(), round: state.round };
+    let live = app.live_round(&key).await?;
+    let live = live.lock().unwrap_or_else(PoisonError::into_inner);
+    let listed = |sites: &BTreeSet<SiteId>| sites.iter().cloned().collect::<Vec<_>>();
+    view.uploaded = listed(live.uploaded());
+    if let Some(proposal) = live.proposal() {
+        view.agreed.clone_from(&proposal.agreed);
+    }
+    let deadline = match live.stage() {
+        Stage::Uploading => Some(state.deadline),
+        Stage::Agreeing { deadline } => {
+            view.phase = RoundPhase::Agreeing;
+            view.signed = listed(&live.signed_by());
+            Some(deadline)
+        }
+        Stage::Unmasking | Stage::Opening => {
+            view.phase = RoundPhase::Unmasking;
+            view.unmasked = listed(&live.unmasked_by().0);
+            state.agreed.as_ref().map(|agreed| agreed.deadline)
+        }
+    };
+    view.deadline = deadline.map(rfc3339);
+    Ok(())
+}
+
+fn openings(state: &RoundState) -> Vec<OpeningView> {
+    let batches = state.opened().map(|opened| opened.batches.as_slice()).unwrap_or_default();
+    let view = |batch: &konclave_ledger::records::OpenedBatch| OpeningView {
+        sites: batch.sites.iter().filter_map(|name| name.parse().ok()).collect(),
+        sum: to_digest(&batch.sum),
+        weight: batch.weight,
+    };
+    batches.iter().map(view).collect()
+}
