@@ -12,6 +12,8 @@ use crate::error::HarnessError;
 
 /// Bytes that decide whether a needle is compared in full.
 const KEY: usize = 8;
+/// Different bytes that a window must have to say anything.
+const DISTINCT: usize = 6;
 /// Bits of the bitmap.
 const FILTER_BITS: u32 = 22;
 
@@ -69,7 +71,7 @@ impl Needles {
         for piece in bytes.chunks_exact(window.max(KEY)) {
             let mut seen = [false; 256];
             piece.iter().for_each(|byte| seen[usize::from(*byte)] = true);
-            if seen.iter().filter(|there| **there).count() * 2 >= piece.len() {
+            if seen.iter().filter(|there| **there).count() >= DISTINCT {
                 self.add(name, piece);
             }
         }

@@ -4,8 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::process::Process;
+use konclave_openapi::sites::Enrolment;
+
 use super::programs::{Programs, call};
 use crate::error::HarnessError;
+use crate::partner;
 
 /// What a member does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,6 +113,27 @@ impl Member {
         }
     }
 
+    /// A connection with this member's client certificate, without the enclave's own checks: tests send what an
+    /// enclave never would.
+    ///
+    /// # Errors
+    /// If its keys or its enrolment cannot be read.
+    pub fn connect(&self) -> Result<reqwest::blocking::Client, HarnessError> {
+        let enrolled: Enrolment = read_json(&self.folder.join("enrolment.json"))?;
+        partner::http_client(enrolled.tls_ca.as_bytes(), Some(&self.identity_pem()?))
+    }
+
+    /// Its TLS client certificate and key, PEM.
+    ///
+    /// # Errors
+    /// If its keys or its enrolment cannot be read.
+    pub fn identity_pem(&self) -> Result<String, HarnessError> {
+        let enrolled: Enrolment = read_json(&self.folder.join("enrolment.json"))?;
+        let key = self.folder.join("keys/tls.key");
+        let key = fs::read_to_string(&key).map_err(HarnessError::file("read", &key))?;
+        Ok(format!("{}\n{key}", enrolled.tls_certificate))
+    }
+
     /// Whether it was started and not killed by us.
     #[must_use]
     pub fn is_started(&self) -> bool {
@@ -129,6 +153,13 @@ impl Member {
     pub fn log_text(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
     }
+}
+
+/// A JSON file.
+pub(crate) fn read_json<T: for<'de> serde::Deserialize<'de>>(path: &Path) -> Result<T, HarnessError> {
+    let bytes = fs::read(path).map_err(HarnessError::file("read", path))?;
+    serde_json::from_slice(&bytes)
+        .map_err(|error| HarnessError::unexpected(path.display().to_string(), error))
 }
 
 /// A path as a command line's word.

@@ -22,7 +22,7 @@ pub use policy::set_keys;
 pub use process::{Process, wait_until};
 pub use programs::{Programs, call, output};
 
-pub(crate) use member::text;
+pub(crate) use member::{read_json, text};
 pub(crate) use programs::last_lines;
 
 use crate::error::HarnessError;

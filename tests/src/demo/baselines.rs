@@ -9,8 +9,8 @@ use std::thread;
 use konclave_openapi::jobs::TrainingSpec;
 use konclave_site::evaluator::{ScoreReport, TaskMetrics};
 
-use super::shares::{Shares, read_json};
-use crate::consortium::{Programs, call, text};
+use super::shares::Shares;
+use crate::consortium::{Programs, call, read_json, text};
 use crate::error::HarnessError;
 
 /// A metric's name, its value and the number of molecules.

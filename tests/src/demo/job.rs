@@ -7,8 +7,7 @@ use konclave_openapi::jobs::{Job, NewJob, Optimizer, TaskSpec, TrainingSpec};
 use konclave_openapi::models::{ModelManifest, NewModel};
 
 use super::options::Options;
-use super::shares::read_json;
-use crate::consortium::{Programs, call, text};
+use crate::consortium::{Programs, call, read_json, text};
 use crate::error::HarnessError;
 use crate::partner::PartnerClient;
 

@@ -1,13 +1,12 @@
 //! The data: one file in the standard format, divided among the sites by `konclave-site split`.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use konclave_openapi::jobs::{TaskKind, TaskSpec};
 use serde::Deserialize;
 
-use crate::consortium::{Programs, call, text};
+use crate::consortium::{Programs, call, read_json, text};
 use crate::error::HarnessError;
 
 /// The divided data.
@@ -96,11 +95,4 @@ pub(super) fn divide(
         tasks: tasks.collect(),
         told: told.lines().map(str::to_owned).collect(),
     })
-}
-
-/// A JSON file.
-pub(super) fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T, HarnessError> {
-    let bytes = fs::read(path).map_err(HarnessError::file("read", path))?;
-    serde_json::from_slice(&bytes)
-        .map_err(|error| HarnessError::unexpected(path.display().to_string(), error))
 }

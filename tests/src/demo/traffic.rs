@@ -1,9 +1,11 @@
 //! What the sites sent: sizes from the recorded requests, and the search for what must not be in them.
 
+use std::fs;
 use std::path::Path;
 
 use konclave_crypto::JobId;
 use konclave_openapi::rounds::Round;
+use konclave_site::client::{EgressLine, MessageClass};
 
 use super::canary;
 use super::checks::check;
@@ -34,11 +36,12 @@ pub(super) fn search(
     #[expect(clippy::cast_precision_loss, reason = "sizes are far below 2^53")]
     let per_parameter = |bytes: u64| bytes as f64 / parameters.max(1) as f64;
     let uploads: u64 = rounds.iter().map(|round| round.uploaded.len() as u64).sum();
+    let sent_by_sites = sent_in_rounds(consortium)?;
     let traffic = Traffic {
         parameters,
         masked_bytes,
         bytes_per_parameter: per_parameter(masked_bytes),
-        round_bytes_per_parameter: per_parameter(sent.bytes.checked_div(uploads).unwrap_or_default()),
+        round_bytes_per_parameter: per_parameter(sent_by_sites.checked_div(uploads).unwrap_or_default()),
         canary: structure.to_owned(),
         searched_traffic: sent.bytes,
         searched_gateway: kept.bytes,
@@ -63,6 +66,29 @@ pub(super) fn search(
         ),
     ];
     Ok((traffic, checks))
+}
+
+/// What the sites' own egress logs count for messages of rounds: manifests, masked updates, agreements, shares.
+fn sent_in_rounds(consortium: &Consortium) -> Result<u64, HarnessError> {
+    let mut bytes = 0;
+    for member in consortium.members() {
+        let path = member.folder.join("state/egress.ndjson");
+        let log = fs::read_to_string(&path).map_err(HarnessError::file("read", &path))?;
+        for line in log.lines() {
+            // The last line may be cut off at a site that was killed.
+            let Ok(line) = serde_json::from_str::<EgressLine>(line) else { continue };
+            if matches!(
+                line.class,
+                MessageClass::Manifest
+                    | MessageClass::MaskedUpdate
+                    | MessageClass::Agreement
+                    | MessageClass::Unmasking
+            ) {
+                bytes += line.bytes;
+            }
+        }
+    }
+    Ok(bytes)
 }
 
 /// A search that finds nothing proves nothing unless it finds what is there: the job's path, which every site used.

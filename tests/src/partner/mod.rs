@@ -40,7 +40,8 @@ impl PartnerClient {
     /// # Errors
     /// If the CA's file cannot be read.
     pub fn new(url: &str, ca_file: &Path, key: ClientKey) -> Result<Self, HarnessError> {
-        let http = http_client(ca_file)?;
+        let ca = fs::read(ca_file).map_err(HarnessError::file("read", ca_file))?;
+        let http = http_client(&ca, None)?;
         Ok(Self { url: url.trim_end_matches('/').to_owned(), http, key, token: RefCell::new(None) })
     }
 
@@ -150,17 +151,20 @@ impl PartnerClient {
     }
 }
 
-/// A connection that trusts one CA and shows no client certificate.
+/// A connection that trusts one CA (PEM), with a client certificate and its key (PEM) or without.
 ///
 /// # Errors
-/// If the CA's file cannot be read.
-pub fn http_client(ca_file: &Path) -> Result<Client, HarnessError> {
+/// If a PEM text holds nothing usable.
+pub fn http_client(ca: &[u8], identity: Option<&str>) -> Result<Client, HarnessError> {
     // An error only says that a provider is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let pem = fs::read(ca_file).map_err(HarnessError::file("read", ca_file))?;
     let connect = |source| HarnessError::Http { request: "connect".to_owned(), source };
-    let ca = reqwest::Certificate::from_pem(&pem).map_err(connect)?;
-    Client::builder().tls_certs_only([ca]).timeout(REQUEST_LIMIT).build().map_err(connect)
+    let ca = reqwest::Certificate::from_pem(ca).map_err(connect)?;
+    let mut builder = Client::builder().tls_certs_only([ca]).timeout(REQUEST_LIMIT);
+    if let Some(pem) = identity {
+        builder = builder.identity(reqwest::Identity::from_pem(pem.as_bytes()).map_err(connect)?);
+    }
+    builder.build().map_err(connect)
 }
 
 /// Sends a request; an answer that is no success becomes its problem document.
