@@ -132,3 +132,61 @@ pub(crate) fn panicked(panic: Box<dyn Any + Send>) -> Response {
         .unwrap_or("a panic without a message");
     ApiError::internal(format!("a handler panicked: {message}")).into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::body::Body;
+    use axum::middleware::from_fn;
+    use axum::routing::get;
+    use tower::ServiceExt;
+    use tower_http::catch_panic::CatchPanicLayer;
+
+    use super::*;
+
+    #[expect(clippy::unused_async, reason = "a handler is async")]
+    async fn panics() -> &'static str {
+        panic!("secret of the inside")
+    }
+
+    async fn answer(path: &str) -> (StatusCode, HeaderValue, String) {
+        let router = Router::new()
+            .route("/panics", get(panics))
+            .route("/teapot", get(|| async { StatusCode::IM_A_TEAPOT }))
+            .route("/broken", get(|| async { (StatusCode::BAD_GATEWAY, "secret of the inside") }))
+            .layer(CatchPanicLayer::custom(panicked))
+            .layer(from_fn(surround));
+        let response = router.oneshot(Request::get(path).body(Body::empty()).unwrap()).await.unwrap();
+        let (status, id) = (response.status(), response.headers()[REQUEST_ID].clone());
+        assert_eq!(response.headers()[header::CONTENT_TYPE], MEDIA_TYPE);
+        let body = axum::body::to_bytes(response.into_body(), 10_000).await.unwrap();
+        (status, id, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_a_problem_that_reveals_nothing() {
+        let (status, id, body) = answer("/panics").await;
+        assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
+        let problem: Problem = serde_json::from_str(&body).unwrap();
+        assert_eq!(
+            (problem.kind.as_str(), problem.request_id.as_str()),
+            ("/problems/internal", id.to_str().unwrap())
+        );
+        assert!(!body.contains("secret"), "{body}");
+    }
+
+    #[tokio::test]
+    async fn plain_failures_of_any_layer_become_problems() {
+        let (status, _, body) = answer("/teapot").await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{body}");
+        let (status, _, body) = answer("/broken").await;
+        assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
+        assert!(!body.contains("secret"), "{body}");
+        assert_eq!(answer("/nothing").await.0, StatusCode::NOT_FOUND);
+    }
+
+    #[tokio::test]
+    async fn every_request_has_its_own_id() {
+        assert_ne!(answer("/nothing").await.1, answer("/nothing").await.1);
+    }
+}

@@ -1,0 +1,9 @@
+//! The gateway's edge over real TLS: a deployment made by the real command line, served in this process on port 0,
+//! and clients with and without certificates and tokens.
+
+mod blobs;
+mod certificates;
+mod command_line;
+mod deployment;
+mod surroundings;
+mod tokens;
