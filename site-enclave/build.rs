@@ -33,8 +33,7 @@ fn main() {
 /// The folder of libtorch's shared libraries, as torch-sys finds it.
 fn libtorch_libraries() -> PathBuf {
     let folder = |name: &str| env::var_os(name).map(PathBuf::from);
-    folder("LIBTORCH_LIB").or_else(|| folder("LIBTORCH")).map_or_else(
-        || Path::new("/usr/lib").to_path_buf(),
-        |root| root.join("lib"),
-    )
+    folder("LIBTORCH_LIB")
+        .or_else(|| folder("LIBTORCH"))
+        .map_or_else(|| Path::new("/usr/lib").to_path_buf(), |root| root.join("lib"))
 }

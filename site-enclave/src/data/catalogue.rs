@@ -226,7 +226,10 @@ mod tests {
     #[test]
     fn qualifiers_come_from_subject_suffix_or_condition() {
         assert_eq!(resolve("Solubility", "Solubility_pH7.4", "").unwrap(), "Solubility/Solubility@pH7.4");
-        assert_eq!(resolve("Toxicity", "Cytotoxicity_HepG2", "CC50").unwrap(), "Toxicity/Cytotoxicity/CC50@HepG2");
+        assert_eq!(
+            resolve("Toxicity", "Cytotoxicity_HepG2", "CC50").unwrap(),
+            "Toxicity/Cytotoxicity/CC50@HepG2"
+        );
         let catalogue = Catalogue::embedded().unwrap();
         let columns = TaskColumns {
             test: "Physicochem",

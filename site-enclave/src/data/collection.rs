@@ -97,7 +97,8 @@ impl Collection {
         progress: &mut dyn FnMut(u64),
     ) -> Result<(Self, ValidationReport), CollectError> {
         let mut gathering = Gathering::default();
-        let mut report = ValidationReport { catalogue: catalogue.version().to_owned(), ..ValidationReport::default() };
+        let mut report =
+            ValidationReport { catalogue: catalogue.version().to_owned(), ..ValidationReport::default() };
         for path in files {
             let file = gathering.file(path, catalogue, &mut report, progress)?;
             report.files.push(file);
@@ -143,7 +144,8 @@ impl Gathering {
         progress: &mut dyn FnMut(u64),
     ) -> Result<FileReport, CollectError> {
         const PROGRESS_ROWS: u64 = 1_000;
-        let file = File::open(path).map_err(|source| CollectError::Open { path: path.to_path_buf(), source })?;
+        let file =
+            File::open(path).map_err(|source| CollectError::Open { path: path.to_path_buf(), source })?;
         let unreadable = |source: ReadError| CollectError::Read { path: path.to_path_buf(), source };
         let mut reader =
             StandardFormatReader::new(BufReader::new(file), catalogue.clone()).map_err(unreadable)?;

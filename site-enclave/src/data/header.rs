@@ -93,9 +93,16 @@ impl Header {
                 None => ignored.push(cell.trim().to_owned()),
             }
         }
-        let missing: Vec<&'static str> =
-            NEEDED.iter().filter(|column| !positions.contains_key(column)).map(|column| column.name()).collect();
-        if missing.is_empty() { Ok(Self { positions, ignored, width }) } else { Err(HeaderProblem::Missing(missing)) }
+        let missing: Vec<&'static str> = NEEDED
+            .iter()
+            .filter(|column| !positions.contains_key(column))
+            .map(|column| column.name())
+            .collect();
+        if missing.is_empty() {
+            Ok(Self { positions, ignored, width })
+        } else {
+            Err(HeaderProblem::Missing(missing))
+        }
     }
 
     /// The position of a column.
@@ -114,7 +121,10 @@ mod tests {
     #[test]
     fn the_standard_header_is_read() {
         let header = Header::read(STANDARD.split(',')).unwrap();
-        assert_eq!((header.width, header.position(Column::Structure), header.position(Column::Unit)), (12, Some(2), Some(11)));
+        assert_eq!(
+            (header.width, header.position(Column::Structure), header.position(Column::Unit)),
+            (12, Some(2), Some(11))
+        );
         assert_eq!(header.ignored, ["Chemical Name", "SMILES_Salt"]);
     }
 

@@ -43,7 +43,9 @@ pub enum RowError {
         column: &'static str,
     },
     /// A cell with a line break or of absurd length.
-    #[error("column {column} runs over {lines} lines: a quotation mark is not closed; these lines were not read as rows")]
+    #[error(
+        "column {column} runs over {lines} lines: a quotation mark is not closed; these lines were not read as rows"
+    )]
     Overlong {
         /// The column.
         column: &'static str,
@@ -231,7 +233,10 @@ mod tests {
     fn a_row_becomes_a_measurement() {
         let rows = rows("C1,CCO,Solubility,Solubility,>,3.5,µM\n");
         let measurement = rows[0].as_ref().unwrap();
-        assert_eq!((measurement.row, measurement.compound.as_str(), measurement.unit.as_str()), (2, "C1", "uM"));
+        assert_eq!(
+            (measurement.row, measurement.compound.as_str(), measurement.unit.as_str()),
+            (2, "C1", "uM")
+        );
         assert_eq!(measurement.label, Label::Quantity { value: 3.5, censoring: Censoring::AtLeast });
         assert_eq!(measurement.task.as_str(), "Solubility/Solubility");
     }
@@ -240,8 +245,11 @@ mod tests {
     fn every_unusable_row_is_reported_with_its_line() {
         let body = "C1,CCO,Solubility,Solubility,,1,\n,,,,,,\nC2,,Solubility,Solubility,,1,\nC3,CCO,Solubility\n\
                     C4,CCO,Alchemy,Gold,,1,\nC5,CCO,Solubility,Solubility,,,\n";
-        let found: Vec<(u64, String)> =
-            rows(body).into_iter().filter_map(Result::err).map(|row| (row.row, row.reason.to_string())).collect();
+        let found: Vec<(u64, String)> = rows(body)
+            .into_iter()
+            .filter_map(Result::err)
+            .map(|row| (row.row, row.reason.to_string()))
+            .collect();
         let lines: Vec<u64> = found.iter().map(|(line, _)| *line).collect();
         assert_eq!(lines, [4, 5, 6, 7]);
         for ((_, reason), part) in found.iter().zip(["no structure", "3 cells", "Alchemy", "no value"]) {

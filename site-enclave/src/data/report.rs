@@ -125,10 +125,15 @@ impl TaskCounts {
     #[must_use]
     pub fn quorum(&self) -> Quorum {
         let missing = match self.kind() {
-            TaskKind::Classification => [("positive", self.positive, QUORUM_CLASS), ("negative", self.negative, QUORUM_CLASS)],
+            TaskKind::Classification => {
+                [("positive", self.positive, QUORUM_CLASS), ("negative", self.negative, QUORUM_CLASS)]
+            }
             TaskKind::Regression => {
                 let in_main_unit = self.units.values().copied().max().unwrap_or(0);
-                [("values in one unit", in_main_unit, QUORUM_VALUES), ("uncensored", self.exact, QUORUM_EXACT)]
+                [
+                    ("values in one unit", in_main_unit, QUORUM_VALUES),
+                    ("uncensored", self.exact, QUORUM_EXACT),
+                ]
             }
         };
         let reasons: Vec<String> = missing
@@ -189,12 +194,16 @@ impl fmt::Display for ValidationReport {
         writeln!(formatter, "{} molecules, {} tasks ({})", self.molecules, self.tasks.len(), self.catalogue)?;
         for (task, counts) in &self.tasks {
             let detail = match counts.kind() {
-                TaskKind::Classification => format!("{} positive, {} negative", counts.positive, counts.negative),
+                TaskKind::Classification => {
+                    format!("{} positive, {} negative", counts.positive, counts.negative)
+                }
                 TaskKind::Regression => {
                     let units: Vec<String> = counts
                         .units
                         .iter()
-                        .map(|(unit, count)| format!("{count} in {}", if unit.is_empty() { "no unit" } else { unit }))
+                        .map(|(unit, count)| {
+                            format!("{count} in {}", if unit.is_empty() { "no unit" } else { unit })
+                        })
                         .collect();
                     format!("{} exact, {} censored; {}", counts.exact, counts.censored, units.join(", "))
                 }

@@ -118,7 +118,10 @@ mod tests {
 
     #[test]
     fn optional_parts_are_left_out() {
-        assert_eq!(TaskKey::from_parts("Solubility", "Solubility", "", "").unwrap().as_str(), "Solubility/Solubility");
+        assert_eq!(
+            TaskKey::from_parts("Solubility", "Solubility", "", "").unwrap().as_str(),
+            "Solubility/Solubility"
+        );
     }
 
     #[test]

@@ -92,9 +92,10 @@ pub fn score(
         .map(|(task, spec)| {
             let pairs = examples.rows().iter().zip(&outputs).flat_map(|(example, row)| {
                 let output = row.get(usize::from(spec.output)).copied().map_or(f64::NAN, f64::from);
-                let own = example.targets.iter().filter(move |target| {
-                    target.task == task && target.censoring == Censoring::Exact
-                });
+                let own = example
+                    .targets
+                    .iter()
+                    .filter(move |target| target.task == task && target.censoring == Censoring::Exact);
                 own.map(move |target| (output, f64::from(target.value)))
             });
             task_score(spec, pairs.collect())

@@ -1,6 +1,6 @@
 //! The reference set: structures every site fingerprints to compare its preprocessing with the others'.
 
-use sha2::{Digest as _, Sha256};
+use konclave_crypto::Digest;
 
 use super::{Structure, StructureError};
 
@@ -18,13 +18,12 @@ const LABEL: &[u8] = b"konclave/v1/reference-features\n";
 ///
 /// # Errors
 /// [`StructureError`] if a reference structure cannot be fingerprinted, which means that the library is defective.
-pub fn reference_digest() -> Result<[u8; 32], StructureError> {
-    let mut hash = Sha256::new();
-    hash.update(LABEL);
+pub fn reference_digest() -> Result<Digest, StructureError> {
+    let mut bytes = LABEL.to_vec();
     for smiles in REFERENCE_STRUCTURES.lines().filter(|line| !line.is_empty()) {
-        hash.update(smiles.as_bytes());
-        hash.update(b"\n");
-        hash.update(Structure::read(smiles)?.fingerprint()?.as_bytes());
+        bytes.extend_from_slice(smiles.as_bytes());
+        bytes.push(b'\n');
+        bytes.extend_from_slice(Structure::read(smiles)?.fingerprint()?.as_bytes());
     }
-    Ok(hash.finalize().into())
+    Ok(Digest::of(&bytes))
 }

@@ -93,7 +93,8 @@ impl Graph {
                         .filter_map(|neighbour| labels.get(neighbour).copied())
                         .collect();
                     around.sort_unstable();
-                    let parts = std::iter::once(own.as_slice()).chain(around.iter().map(<[u8; 16]>::as_slice));
+                    let parts =
+                        std::iter::once(own.as_slice()).chain(around.iter().map(<[u8; 16]>::as_slice));
                     (*atom, digest(parts))
                 })
                 .collect();
@@ -127,7 +128,9 @@ mod tests {
     #[test]
     fn substituents_and_spelling_do_not_change_the_key() {
         let benzene = key("c1ccccc1");
-        for same in ["Cc1ccccc1", "C1=CC=CC=C1O", "OC(=O)c1ccccc1Cl", "[Na+].[O-]C(=O)c1ccccc1", "[H]c1ccccc1"] {
+        for same in
+            ["Cc1ccccc1", "C1=CC=CC=C1O", "OC(=O)c1ccccc1Cl", "[Na+].[O-]C(=O)c1ccccc1", "[H]c1ccccc1"]
+        {
             assert_eq!(key(same), benzene, "{same}");
         }
         assert_eq!(key("CC(=O)Nc1ccc2ccccc2c1"), key("C1=CC2=CC=CC=C2C=C1"));

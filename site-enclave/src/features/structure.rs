@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use chematic_smiles::parser::Molecule;
-use chematic_smiles::{SmilesParseLimits, parse_with_limits};
+use chematic_smiles::{SmilesParseLimits, parse_with_limits, rdkit_detect_chemistry_problems};
 
 use super::{Fingerprint, ScaffoldKey};
 
@@ -39,7 +39,10 @@ pub enum StructureError {
     /// Not SMILES.
     #[error("the structure is not valid SMILES: {0}")]
     Smiles(String),
-    /// No fingerprint: for example a valence or an aromatic system that RDKit would refuse too.
+    /// SMILES, but of a molecule that RDKit refuses: an impossible valence or aromatic system.
+    #[error("the structure is chemically impossible: {0}")]
+    Chemistry(String),
+    /// No fingerprint.
     #[error("no fingerprint can be computed: {0}")]
     Fingerprint(String),
     /// A defect of the chemistry library, contained here.
@@ -65,9 +68,14 @@ impl Structure {
             max_atoms: MAX_ATOMS,
             max_bonds: 2 * MAX_ATOMS,
         };
-        contained(|| parse_with_limits(smiles, &limits))?
-            .map(Self)
-            .map_err(|error| StructureError::Smiles(error.to_string()))
+        let molecule = contained(|| parse_with_limits(smiles, &limits))?
+            .map_err(|error| StructureError::Smiles(error.to_string()))?;
+        let problems = contained(|| rdkit_detect_chemistry_problems(&molecule))?
+            .map_err(|error| StructureError::Chemistry(error.to_string()))?;
+        match problems.first() {
+            Some(problem) => Err(StructureError::Chemistry(problem.message.clone())),
+            None => Ok(Self(molecule)),
+        }
     }
 
     /// The fingerprint.
@@ -75,7 +83,8 @@ impl Structure {
     /// # Errors
     /// [`StructureError::Fingerprint`] where RDKit's preparation of the molecule has no answer.
     pub fn fingerprint(&self) -> Result<Fingerprint, StructureError> {
-        contained(|| Fingerprint::of(&self.0))?.map_err(|error| StructureError::Fingerprint(error.to_string()))
+        contained(|| Fingerprint::of(&self.0))?
+            .map_err(|error| StructureError::Fingerprint(error.to_string()))
     }
 
     /// The ring framework by which molecules are split into groups.
@@ -97,9 +106,15 @@ mod tests {
     #[test]
     fn texts_that_are_not_molecules_are_refused() {
         assert_eq!(Structure::read("  ").unwrap_err(), StructureError::Empty);
-        assert_eq!(Structure::read(&"C".repeat(9_000)).unwrap_err(), StructureError::TooLong { bytes: 9_000 });
+        assert_eq!(
+            Structure::read(&"C".repeat(9_000)).unwrap_err(),
+            StructureError::TooLong { bytes: 9_000 }
+        );
         for text in ["C1CC", "C(", "[Xx]", "not a molecule", "c1ccccc1)", "\u{0}", "C=1=C", "%%%", "[", "]"] {
             assert!(matches!(Structure::read(text), Err(StructureError::Smiles(_))), "{text:?} was read");
+        }
+        for text in ["c1cccc1", "C(C)(C)(C)(C)C", "CN(C)(C)(C)C"] {
+            assert!(matches!(Structure::read(text), Err(StructureError::Chemistry(_))), "{text:?} was read");
         }
     }
 

@@ -118,8 +118,7 @@ impl TorchScriptModel {
     /// # Errors
     /// [`ModelError`].
     pub fn open(path: &Path) -> Result<Self, ModelError> {
-        let unreadable =
-            |reason: String| ModelError::File { path: path.to_path_buf(), reason };
+        let unreadable = |reason: String| ModelError::File { path: path.to_path_buf(), reason };
         let bytes = fs::metadata(path).map_err(|error| unreadable(error.to_string()))?.len();
         if bytes > MAX_FILE_BYTES {
             return Err(unreadable(format!("{bytes} bytes, at most {MAX_FILE_BYTES} are accepted")));
@@ -207,7 +206,8 @@ impl LoadedModel {
         let store = VarStore::new(device);
         for (position, (_, tensor)) in parameters.iter().enumerate() {
             let trainable = tensor.requires_grad();
-            let _shared = store.root().add(&format!("parameter{position}"), tensor.shallow_clone(), trainable);
+            let _shared =
+                store.root().add(&format!("parameter{position}"), tensor.shallow_clone(), trainable);
         }
         Ok(Self { module, store, parameters })
     }
@@ -234,7 +234,7 @@ impl LoadedModel {
             let values = tensor
                 .f_flatten(0, -1)
                 .and_then(|flattened| flattened.f_to_device(Device::Cpu))
-                .and_then(|on_cpu| Vec::<f32>::try_from(on_cpu))
+                .and_then(Vec::<f32>::try_from)
                 .map_err(|error| ModelError::Load { reason: reason(&error) })?;
             if values.iter().any(|value| !value.is_finite()) {
                 return Err(ModelError::NotFinite { name: name.clone() });
@@ -264,8 +264,8 @@ impl LoadedModel {
         const BATCH: i64 = 2;
         let failed = |error: TchError| ModelError::Forward { reason: reason(&error) };
         let _no_grad = tch::no_grad_guard();
-        let input = Tensor::f_zeros([BATCH, FINGERPRINT_BITS as i64], (Kind::Float, Device::Cpu))
-            .map_err(failed)?;
+        let input =
+            Tensor::f_zeros([BATCH, FINGERPRINT_BITS as i64], (Kind::Float, Device::Cpu)).map_err(failed)?;
         let shape = self.module.forward_ts(&[input]).map_err(failed)?.size();
         match shape.as_slice() {
             [BATCH, heads] => u16::try_from(*heads).ok().filter(|heads| *heads > 0),

@@ -36,6 +36,21 @@ pub struct Hyperparameters {
     pub proximal_mu_micro: u32,
 }
 
+/// What the demonstration's job asks for: with them federated training of the baseline model came close to training on
+/// pooled data after ten rounds, on public data sets split by scaffold over six sites.
+impl Default for Hyperparameters {
+    fn default() -> Self {
+        Self {
+            local_epochs: 2,
+            batch_size: 64,
+            learning_rate_micro: 2_000,
+            weight_decay_micro: 10_000,
+            optimizer: Optimizer::Adamw,
+            proximal_mu_micro: 0,
+        }
+    }
+}
+
 /// One call to train.
 #[derive(Debug)]
 pub struct TrainingTask<'a> {
@@ -130,7 +145,9 @@ pub enum TrainError {
         heads: u16,
     },
     /// The loss or a parameter became infinite or not a number.
-    #[error("training diverged in epoch {epoch}: the loss is not finite; the job's learning rate may be too high")]
+    #[error(
+        "training diverged in epoch {epoch}: the loss is not finite; the job's learning rate may be too high"
+    )]
     Diverged {
         /// The epoch, from 1.
         epoch: u16,

@@ -4,14 +4,14 @@ mod plan;
 mod scale;
 mod write;
 
-use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 
 use self::plan::{SplitPlan, SplitRules};
 use self::scale::{ScaleError, task_specs};
+use super::files::{FileError, write_json};
 use crate::data::{
     Catalogue, CatalogueError, CollectError, Collection, Quorum, ReadError, TaskFile, TaskFileError, TaskKey,
     ValidationReport,
@@ -81,24 +81,24 @@ pub enum SplitError {
     /// The tasks make no task file.
     #[error(transparent)]
     TaskFile(#[from] TaskFileError),
+    /// A JSON file could not be written.
+    #[error(transparent)]
+    File(#[from] FileError),
 }
 
-/// Splits a file and writes the parts; `say` gets lines for people.
-///
-/// # Errors
-/// [`SplitError`].
-pub fn split(arguments: &SplitArguments, say: &mut dyn FnMut(&str)) -> Result<(), SplitError> {
+/// Splits a file, writes the parts and returns lines for people.
+pub(super) fn split(arguments: &SplitArguments) -> Result<Vec<String>, SplitError> {
+    let mut said = Vec::new();
     let catalogue = Catalogue::embedded()?;
     let (collection, report) =
         Collection::load(std::slice::from_ref(&arguments.data), &catalogue, &mut |_| {})?;
-    say(&format!("{} rows accepted, {} rejected", report.accepted(), report.rejected()));
-    let tasks = tasks_with_quorum(&report, say);
+    said.push(format!("{} rows accepted, {} rejected", report.accepted(), report.rejected()));
+    let tasks = tasks_with_quorum(&report, &mut said);
     if tasks.is_empty() {
         return Err(SplitError::NoTask { path: arguments.data.clone() });
     }
     let sites = usize::from(arguments.sites);
-    let rules =
-        SplitRules { sites, seed: arguments.seed, benchmark_share: arguments.benchmark_share };
+    let rules = SplitRules { sites, seed: arguments.seed, benchmark_share: arguments.benchmark_share };
     let plan = SplitPlan::new(&collection, &tasks, rules);
     let summary = write::write_files(
         &arguments.data,
@@ -113,29 +113,22 @@ pub fn split(arguments: &SplitArguments, say: &mut dyn FnMut(&str)) -> Result<()
     let file = TaskFile::new(task_specs(&sample, &report, &tasks)?)?;
     write_json(&arguments.out.join("tasks.json"), &file)?;
     write_json(&arguments.out.join("split.json"), &summary)?;
-    summary.lines().iter().for_each(|line| say(line));
-    for spec in &file.tasks {
+    said.extend(summary.lines());
+    said.extend(file.tasks.iter().map(|spec| {
         let (center, scale) = (spec.center_micro, spec.scale_micro);
-        say(&format!("{}: output {}, center_micro {center}, scale_micro {scale}", spec.task, spec.output));
-    }
-    Ok(())
+        format!("{}: output {}, center_micro {center}, scale_micro {scale}", spec.task, spec.output)
+    }));
+    Ok(said)
 }
 
 /// The tasks that can be trained, in the order of their names.
-fn tasks_with_quorum(report: &ValidationReport, say: &mut dyn FnMut(&str)) -> Vec<TaskKey> {
+fn tasks_with_quorum(report: &ValidationReport, said: &mut Vec<String>) -> Vec<TaskKey> {
     let mut tasks = Vec::new();
     for (task, counts) in &report.tasks {
         match counts.quorum() {
             Quorum::Met => tasks.push(task.clone()),
-            Quorum::Missed { reason } => say(&format!("task {task} is left out: {reason}")),
+            Quorum::Missed { reason } => said.push(format!("task {task} is left out: {reason}")),
         }
     }
     tasks
-}
-
-fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<(), SplitError> {
-    let failed = |source: io::Error| SplitError::Write { path: path.to_path_buf(), source };
-    let mut text = serde_json::to_string_pretty(value).map_err(|error| failed(error.into()))?;
-    text.push('\n');
-    fs::write(path, text).map_err(failed)
 }

@@ -11,6 +11,9 @@ use crate::features::{ScaffoldKey, Structure};
 /// Groups larger than this share of all molecules stay out of the benchmark: one framework must not dominate it.
 const LARGEST_BENCHMARK_GROUP: f64 = 0.01;
 
+/// Groups of up to this many molecules may always be in the benchmark, so that small files can be split too.
+const SMALL_GROUP: f64 = 20.0;
+
 /// Fewest uncensored labels of each regression task in the sample file, from which its scale is derived.
 const SAMPLE_LABELS: u64 = 100;
 
@@ -67,7 +70,7 @@ impl SplitPlan {
         let (mut benchmark, mut sample, mut rest) = (0.0, SampleCounts::new(tasks), Vec::new());
         for group in groups {
             let size = as_f64(group.len());
-            let small = size <= (total * LARGEST_BENCHMARK_GROUP).max(1.0);
+            let small = size <= (total * LARGEST_BENCHMARK_GROUP).max(SMALL_GROUP);
             if small && benchmark + size <= total * rules.benchmark_share {
                 benchmark += size;
                 put(&group, Place::Benchmark);
@@ -97,7 +100,10 @@ impl SplitPlan {
 fn groups(collection: &Collection, tasks: &[TaskKey]) -> Vec<Vec<usize>> {
     let mut groups: BTreeMap<ScaffoldKey, Vec<usize>> = BTreeMap::new();
     for (index, molecule) in collection.molecules().iter().enumerate() {
-        let wanted = molecule.labels().iter().any(|label| collection.task(label).is_some_and(|key| tasks.contains(key)));
+        let wanted = molecule
+            .labels()
+            .iter()
+            .any(|label| collection.task(label).is_some_and(|key| tasks.contains(key)));
         // The structure was read before, when its fingerprint was made.
         if let (true, Ok(structure)) = (wanted, Structure::read(molecule.structure())) {
             groups.entry(structure.scaffold()).or_default().push(index);

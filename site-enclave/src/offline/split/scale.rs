@@ -1,8 +1,6 @@
 //! The scale of each task's labels, derived from the sample that all participants see.
 
-use crate::data::{
-    Censoring, Collection, Label, TaskCounts, TaskKey, TaskKind, TaskSpec, ValidationReport,
-};
+use crate::data::{Censoring, Collection, Label, TaskCounts, TaskKey, TaskKind, TaskSpec, ValidationReport};
 
 /// Fewest sample labels that give a usable scale.
 const FEWEST: usize = 5;
@@ -11,7 +9,9 @@ const FEWEST: usize = 5;
 #[derive(Debug, thiserror::Error)]
 pub enum ScaleError {
     /// Too few sample labels.
-    #[error("the sample has {found} uncensored labels of task {task} in {unit:?}, at least {FEWEST} are needed")]
+    #[error(
+        "the sample has {found} uncensored labels of task {task} in {unit:?}, at least {FEWEST} are needed"
+    )]
     TooFew {
         /// The task.
         task: TaskKey,

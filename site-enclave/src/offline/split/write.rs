@@ -64,7 +64,8 @@ pub(super) fn write_files(
         move |source: io::Error| SplitError::Write { path, source }
     };
     fs::create_dir_all(folder.join("sites")).map_err(failed(folder))?;
-    let input = File::open(source).map_err(|error| SplitError::Write { path: source.to_path_buf(), source: error })?;
+    let input = File::open(source)
+        .map_err(|error| SplitError::Write { path: source.to_path_buf(), source: error })?;
     let unreadable = |error| SplitError::Read { path: source.to_path_buf(), source: error };
     let mut reader =
         StandardFormatReader::new(BufReader::new(input), catalogue.clone()).map_err(unreadable)?;
@@ -91,7 +92,8 @@ pub(super) fn write_files(
             continue;
         };
         let place = plan.places.get(&measurement.structure).filter(|_| tasks.contains(&measurement.task));
-        let Some((place, sink)) = place.and_then(|place| sinks.get_mut(place).map(|sink| (*place, sink))) else {
+        let Some((place, sink)) = place.and_then(|place| sinks.get_mut(place).map(|sink| (*place, sink)))
+        else {
             rows_left_out += 1;
             continue;
         };
