@@ -27,6 +27,8 @@
 //! nothing; an [`aggregator::Abort`] ends a round and names culprits; errors of parsing one's own stored state
 //! ([`StateError`]) are faults of the machine.
 
+#![cfg_attr(test, allow(clippy::cast_possible_truncation, reason = "tests choose their numbers"))]
+
 pub mod aggregator;
 pub mod context;
 mod dealing;

@@ -1,5 +1,12 @@
 //! Restarts: every stored state goes on exactly as the live one would have, and damaged bytes are refused.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "a test may panic"
+)]
+
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};

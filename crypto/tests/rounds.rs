@@ -1,5 +1,12 @@
 //! Whole rounds: the opened sum is exactly the plain sum of the agreed sites, whoever falls silent and when.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "a test may panic"
+)]
+
 mod support;
 
 use std::collections::BTreeSet;

@@ -1,5 +1,12 @@
 //! Key set-up: what a gateway in the middle can change, and that it is noticed.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "a test may panic"
+)]
+
 mod support;
 
 use std::collections::BTreeMap;

@@ -1,5 +1,12 @@
 //! The JSON form of messages: exact round trips, strict parsing, nothing secret in Debug.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "a test may panic"
+)]
+
 mod support;
 
 use std::collections::BTreeSet;

@@ -1,6 +1,12 @@
 //! A whole consortium in memory: keys, roster, contexts, and a round that loses sites where a test says so.
 
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses a part of this")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "a test may panic"
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 
