@@ -2,8 +2,8 @@
 //!
 //! A crate whose binaries or tests call tch needs the two `rpath` arguments below, because Cargo passes the
 //! linker arguments of a library's build script to that library alone. The folder is read from `LIBTORCH`
-//! (set by `.cargo/config.toml`) and not from torch-sys's metadata: with a direct dependency on torch-sys this
-//! script would run only after torch-sys had failed with a page of C++ errors about a missing header.
+//! (set by `.cargo/config.toml`), as torch-sys does; a direct dependency on torch-sys would give the same folder as
+//! `DEP_TCH_LIBTORCH_LIB`, but only after torch-sys was built, and so never say below what is missing.
 
 use std::env;
 use std::path::{Path, PathBuf};
