@@ -269,7 +269,7 @@ records! {
         agreed: Vec<String>,
         /// Who signed it, sorted.
         signed: Vec<String>,
-        /// The proposal with the signed manifest headers, and the agreement signatures.
+        /// The blob with the proposal, which holds the signed manifest headers, and the agreement signatures.
         evidence: Hash,
         /// When unmasking closes.
         deadline: u64,
