@@ -19,7 +19,7 @@ pub struct PolicyError {
     /// The key with its tables, such as `reward.budget_micro`; empty if the file is not TOML.
     pub key: String,
     /// What is wrong and what would be right.
-    pub problem: PolicyProblem,
+    pub problem: Box<PolicyProblem>,
 }
 
 /// What is wrong with one key of a policy file.
@@ -96,7 +96,7 @@ impl<'a> StrictTable<'a> {
             file: file.to_owned(),
             line: line_of(text, error.span().unwrap_or_default()),
             key: String::new(),
-            problem: PolicyProblem::Syntax { message: error.message().to_owned() },
+            problem: Box::new(PolicyProblem::Syntax { message: error.message().to_owned() }),
         })?;
         let entries = root.into_inner();
         Ok(Self { file, text, path: String::new(), line: 1, entries, asked: Vec::new() })
@@ -120,13 +120,11 @@ impl<'a> StrictTable<'a> {
     ) -> Result<Option<Placed<u64>>, PolicyError> {
         let Some(entry) = self.take(key) else { return Ok(None) };
         let line = line_of(self.text, entry.span());
-        let found = match entry.get_ref() {
-            DeValue::Integer(digits) => i128::from_str_radix(digits.as_str(), digits.radix()).map_or_else(
-                |_| Err(digits.to_string()),
-                |value| u64::try_from(value).map_err(|_| value.to_string()),
-            ),
-            other => Err(describe(other)),
-        };
+        let value = entry.get_ref();
+        let found = value
+            .as_integer()
+            .and_then(|digits| u64::from_str_radix(digits.as_str(), digits.radix()).ok())
+            .ok_or_else(|| describe(value));
         match found {
             Ok(value) if allowed.contains(&value) => Ok(Some(Placed { value, line })),
             Ok(value) => Err(self.not_allowed(key, line, in_range(allowed), value.to_string())),
@@ -180,21 +178,22 @@ impl<'a> StrictTable<'a> {
 
     /// A table that must be there.
     pub(crate) fn table(&mut self, key: &str) -> Result<StrictTable<'a>, PolicyError> {
-        let expected = || format!("a table [{}]", self.full(key));
-        let expected = expected();
+        let expected = format!("a table [{}]", self.full(key));
         let Some(entry) = self.take(key) else { return Err(self.missing(key, expected)) };
         let line = line_of(self.text, entry.span());
-        match entry.into_inner() {
-            DeValue::Table(entries) => Ok(StrictTable {
+        let value = entry.into_inner();
+        if let DeValue::Table(entries) = value {
+            let path = format!("{}.", self.full(key));
+            return Ok(StrictTable {
                 file: self.file,
                 text: self.text,
-                path: format!("{}.", self.full(key)),
+                path,
                 line,
                 entries,
                 asked: Vec::new(),
-            }),
-            other => Err(self.not_allowed(key, line, expected, describe(&other))),
+            });
         }
+        Err(self.not_allowed(key, line, expected, describe(&value)))
     }
 
     /// Ends the reading of this table.
@@ -209,14 +208,14 @@ impl<'a> StrictTable<'a> {
                 file: self.file.to_owned(),
                 line: line_of(self.text, key.span()),
                 key: self.full(key.get_ref()),
-                problem: PolicyProblem::UnknownKey { allowed: self.asked },
+                problem: Box::new(PolicyProblem::UnknownKey { allowed: self.asked }),
             }),
         }
     }
 
     /// An error about a key of this table.
     pub(crate) fn error(&self, key: &str, line: usize, problem: PolicyProblem) -> PolicyError {
-        PolicyError { file: self.file.to_owned(), line, key: self.full(key), problem }
+        PolicyError { file: self.file.to_owned(), line, key: self.full(key), problem: Box::new(problem) }
     }
 
     fn take(&mut self, key: &str) -> Option<Spanned<DeValue<'a>>> {
@@ -253,13 +252,10 @@ fn describe(value: &DeValue<'_>) -> String {
         DeValue::Integer(digits) => digits.to_string(),
         DeValue::Float(digits) => digits.to_string(),
         DeValue::Boolean(flag) => flag.to_string(),
-        DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => article(value.type_str()),
+        DeValue::Datetime(_) => "a date or time".to_owned(),
+        DeValue::Array(_) => "a list".to_owned(),
+        DeValue::Table(_) => "a table".to_owned(),
     }
-}
-
-fn article(noun: &str) -> String {
-    let article = if noun.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
-    format!("{article} {noun}")
 }
 
 fn line_of(text: &str, span: Range<usize>) -> usize {

@@ -1,5 +1,12 @@
 //! Every action, for every role, on a resource of its own organisation, of another one, and of nobody:
 //! the expected answers written out.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test reports by panicking, its helpers too"
+)]
 
 use konclave_policies::authorization::{
     Action, Authorizer, Decision, Principal, Resource, ResourceKind, Role,

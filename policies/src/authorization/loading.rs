@@ -217,7 +217,7 @@ fn line_of(text: &str, error: &impl Diagnostic) -> usize {
 }
 
 /// An error with its causes and its advice.
-fn whole_message(error: &(impl Diagnostic + std::error::Error)) -> String {
+fn whole_message(error: &impl Diagnostic) -> String {
     let mut message = error.to_string();
     let mut cause = std::error::Error::source(error);
     while let Some(deeper) = cause {

@@ -10,16 +10,16 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "RatioText", try_from = "RatioText")]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
-#[cfg_attr(feature = "schema", schema(value_type = RatioText))]
 pub struct Ratio {
+    #[cfg_attr(feature = "schema", schema(value_type = String))]
     numerator: i128,
+    #[cfg_attr(feature = "schema", schema(value_type = String))]
     denominator: i128,
 }
 
 /// How a [`Ratio`] is written in JSON.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct RatioText {
     /// The numerator's decimal digits, with `-` before a negative one.
     pub numerator: String,

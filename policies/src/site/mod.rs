@@ -114,7 +114,7 @@ pub fn effective(consortium: &RoundPolicy, site: &SitePolicy) -> Result<Effectiv
         file: site.file.clone(),
         line,
         key: key.to_owned(),
-        problem: PolicyProblem::Looser { found, consortium, allowed },
+        problem: Box::new(PolicyProblem::Looser { found, consortium, allowed }),
     };
     for limit in LIMITS {
         let Some(own) = site.limits.get(limit.name) else { continue };

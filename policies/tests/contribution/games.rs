@@ -69,7 +69,9 @@ fn classes() -> impl Strategy<Value = DataClass> {
 }
 
 /// One site: its entity, batch (none: not opened), rounds and deposits.
-fn a_site() -> impl Strategy<Value = (usize, Option<usize>, BTreeSet<u32>, Vec<(DataClass, [u64; 3])>)> {
+type DrawnSite = (usize, Option<usize>, BTreeSet<u32>, Vec<(DataClass, [u64; 3])>);
+
+fn a_site() -> impl Strategy<Value = DrawnSite> {
     let counts = [0..20_000_u64, 0..10_000, 0..2_000];
     (
         0..12_usize,
