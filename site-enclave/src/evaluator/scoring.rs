@@ -5,7 +5,7 @@ use tch::Device;
 
 use super::metrics::{ClassMetrics, QuantityMetrics, class_metrics, quantity_metrics, to_micro};
 use crate::data::{Censoring, Collection, TaskKey, TaskKind, TaskSpec};
-use crate::trainer::{ModelError, TorchScriptModel, predict};
+use crate::trainer::{ModelError, TorchScriptModel, UnusedLabels, predict};
 
 /// A model's results on one set of labelled molecules.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,6 +15,8 @@ pub struct ScoreReport {
     pub utility_micro: i64,
     /// Molecules with a label of one of the tasks.
     pub molecules: u64,
+    /// Labels of the tasks that were not compared.
+    pub unused: UnusedLabels,
     /// Each task, in the task list's order.
     pub tasks: Vec<TaskScore>,
 }
@@ -109,7 +111,8 @@ pub fn score(
         .ok()
         .filter(|count| *count > 0)
         .map_or(0, |count| counted.iter().sum::<i64>().div_euclid(count));
-    Ok(ScoreReport { utility_micro, molecules: examples.rows().len() as u64, tasks: scores })
+    let molecules = examples.rows().len() as u64;
+    Ok(ScoreReport { utility_micro, molecules, unused: examples.unused(), tasks: scores })
 }
 
 /// Compares normalised outputs with normalised labels.

@@ -135,11 +135,12 @@ pub(super) fn train(arguments: &TrainArguments, out: &mut dyn Write) -> Result<(
     for (task, loss) in &report.tasks {
         writeln!(out, "  {task}: {} labels, training loss {:.4}", loss.labels, loss.loss)?;
     }
-    if report.unused.unit + report.unused.kind > 0 {
+    let unused = report.unused;
+    if unused.total() > 0 {
         writeln!(
             out,
-            "  not used: {} labels in another unit, {} of another kind than the task",
-            report.unused.unit, report.unused.kind
+            "  not used: {} labels in another unit, {} of another kind than the task, {} extreme values",
+            unused.unit, unused.kind, unused.extreme
         )?;
     }
     if let Some(path) = &arguments.report {

@@ -2,7 +2,7 @@
 
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::Rng;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::data::{Censoring, Collection, Label, TaskKind, TaskSpec};
 use crate::features::Fingerprint;
@@ -35,13 +35,28 @@ pub(crate) struct Target {
 }
 
 /// Labels of wanted tasks that could not be used.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct UnusedLabels {
     /// Their unit is not the task's.
     pub unit: u64,
     /// A class where the task is a regression, or a quantity where it is a classification.
     pub kind: u64,
+    /// More than a thousand scales away from the task's centre: one such label would outweigh all others, and it has most
+    /// likely a wrong unit.
+    pub extreme: u64,
 }
+
+impl UnusedLabels {
+    /// All of them.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.unit + self.kind + self.extreme
+    }
+}
+
+/// The largest distance of a label from its task's centre, in scales.
+const EXTREME: f64 = 1_000.0;
 
 impl Examples {
     /// Selects the labels of the tasks.
@@ -65,6 +80,7 @@ impl Examples {
                     }
                     Err(Mismatch::Unit) => unused.unit += 1,
                     Err(Mismatch::Kind) => unused.kind += 1,
+                    Err(Mismatch::Extreme) => unused.extreme += 1,
                 }
             }
             if !targets.is_empty() {
@@ -109,6 +125,7 @@ impl Examples {
 enum Mismatch {
     Unit,
     Kind,
+    Extreme,
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "libtorch trains in single precision")]
@@ -121,7 +138,11 @@ fn target(task: usize, spec: &TaskSpec, label: Label, unit: &str) -> Result<Targ
             if spec.unit.as_ref().is_some_and(|expected| expected != unit) {
                 return Err(Mismatch::Unit);
             }
-            Ok(Target { task, value: spec.normalise(value) as f32, censoring })
+            let normalised = spec.normalise(value);
+            if normalised.abs() > EXTREME {
+                return Err(Mismatch::Extreme);
+            }
+            Ok(Target { task, value: normalised as f32, censoring })
         }
         (TaskKind::Classification | TaskKind::Regression, Label::Class(_) | Label::Quantity { .. }) => {
             Err(Mismatch::Kind)
@@ -146,6 +167,24 @@ mod tests {
     use rand_chacha::rand_core::SeedableRng;
 
     use super::*;
+
+    #[test]
+    fn extreme_labels_are_left_out() {
+        let spec = TaskSpec {
+            task: "Test/Type".parse().unwrap(),
+            kind: TaskKind::Regression,
+            unit: Some("uM".to_owned()),
+            output: 0,
+            center_micro: 0,
+            scale_micro: 1_000,
+        };
+        let quantity = |value| Label::Quantity { value, censoring: Censoring::Exact };
+        assert!(target(0, &spec, quantity(1.0), "uM").is_ok_and(|target| target.value == 1_000.0));
+        assert!(matches!(target(0, &spec, quantity(1.1), "uM"), Err(Mismatch::Extreme)));
+        assert!(matches!(target(0, &spec, quantity(-f64::MAX), "uM"), Err(Mismatch::Extreme)));
+        assert!(matches!(target(0, &spec, quantity(1.0), "nM"), Err(Mismatch::Unit)));
+        assert!(matches!(target(0, &spec, Label::Class(true), ""), Err(Mismatch::Kind)));
+    }
 
     #[test]
     fn draws_are_uniform_enough_and_repeatable() {

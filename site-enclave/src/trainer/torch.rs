@@ -1,5 +1,6 @@
 //! Local training with libtorch.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use rand_chacha::ChaCha12Rng;
@@ -29,15 +30,15 @@ const MAX_EPOCHS: u16 = 1_000;
 #[derive(Debug)]
 pub struct TorchTrainer {
     model: TorchScriptModel,
-    collection: Collection,
+    collection: Arc<Collection>,
     device: Device,
 }
 
 impl TorchTrainer {
     /// A trainer on the first CUDA device, or the CPU if there is none.
     #[must_use]
-    pub fn new(model: TorchScriptModel, collection: Collection) -> Self {
-        Self { model, collection, device: training_device() }
+    pub fn new(model: TorchScriptModel, collection: impl Into<Arc<Collection>>) -> Self {
+        Self { model, collection: collection.into(), device: training_device() }
     }
 
     /// Where it trains, for people.
