@@ -303,12 +303,12 @@ impl ApiError {
 /// A full disk is told as 503, so that the client keeps its message and sends it again; the rest as 500.
 impl From<std::io::Error> for ApiError {
     fn from(error: std::io::Error) -> Self {
-        match error.kind() {
-            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
-                tracing::error!(%error, "the disk is full");
-                Self::unavailable("the gateway's disk is full; the operator was told", 60)
-            }
-            _ => Self::internal(error),
+        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+        if matches!(error.kind(), StorageFull | QuotaExceeded) {
+            tracing::error!(%error, "the disk is full");
+            Self::unavailable("the gateway's disk is full; the operator was told", 60)
+        } else {
+            Self::internal(error)
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
@@ -178,7 +178,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Form<T> {
         let (parts, body) = request.into_parts();
         let expected = "application/x-www-form-urlencoded";
         let media = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        if !media.is_some_and(|media| media.split(';').next().unwrap_or_default().trim() == expected) {
+        if media.is_none_or(|media| media.split(';').next().unwrap_or_default().trim() != expected) {
             return Err(ApiError::UnsupportedMediaType { expected });
         }
         let bytes = read_body(&parts.headers, body, limit_of(&parts.extensions)).await?;
@@ -196,12 +196,22 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         match axum::extract::Path::from_request_parts(parts, state).await {
             Ok(axum::extract::Path(value)) => Ok(Self(value)),
-            Err(rejection) => Err(path_error(&rejection)),
+            Err(rejection) => {
+                let names = RawPathParams::from_request_parts(parts, state).await.ok();
+                let mut names = names.iter().flat_map(RawPathParams::iter).map(|(name, _)| name);
+                // With one parameter axum does not say which; there is no other.
+                let only = names.next().filter(|_| names.next().is_none()).unwrap_or("path");
+                Err(path_error(&rejection, only))
+            }
         }
     }
 }
 
-fn path_error(rejection: &PathRejection) -> ApiError {
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "axum's enum is open, and its own text names the parameter"
+)]
+fn path_error(rejection: &PathRejection, only: &str) -> ApiError {
     use axum::extract::path::ErrorKind;
     let PathRejection::FailedToDeserializePathParams(failure) = rejection else {
         return ApiError::internal(rejection.to_string());
@@ -216,7 +226,7 @@ fn path_error(rejection: &PathRejection) -> ApiError {
         ErrorKind::InvalidUtf8InPathParam { key } => {
             ApiError::invalid_field(key.clone(), "is not UTF-8 after percent-decoding")
         }
-        other => ApiError::invalid_field("path", other.to_string()),
+        other => ApiError::invalid_field(only, other.to_string()),
     }
 }
 
@@ -239,23 +249,20 @@ mod tests {
         count: u8,
     }
 
-    fn pointer_of(error: ApiError) -> String {
-        match error {
-            ApiError::InvalidRequest { errors, .. } => errors[0].at.clone(),
-            other => panic!("{other:?}"),
-        }
+    fn pointer_of(error: &ApiError) -> String {
+        error.problem().errors[0].at.clone()
     }
 
     #[test]
     fn a_json_error_names_the_field_by_pointer() {
         let error = parse_json::<Outer>(br#"{"inner":[{"a/b":1},{"a/b":300}]}"#).unwrap_err();
-        assert_eq!(pointer_of(error), "/inner/1/a~1b");
+        assert_eq!(pointer_of(&error), "/inner/1/a~1b");
         assert_eq!(parse_json::<Outer>(br#"{"inner":[{"a/b":7}]}"#).unwrap().inner[0].count, 7);
     }
 
     #[test]
     fn trailing_bytes_are_refused() {
-        assert_eq!(pointer_of(parse_json::<Outer>(br#"{"inner":[]} x"#).unwrap_err()), "");
+        assert_eq!(pointer_of(&parse_json::<Outer>(br#"{"inner":[]} x"#).unwrap_err()), "");
     }
 
     #[derive(Debug, Deserialize)]
@@ -266,7 +273,7 @@ mod tests {
 
     #[test]
     fn a_query_error_names_the_parameter() {
-        assert_eq!(pointer_of(parse_form::<Params>(b"limit=many").unwrap_err()), "limit");
+        assert_eq!(pointer_of(&parse_form::<Params>(b"limit=many").unwrap_err()), "limit");
         assert_eq!(parse_form::<Params>(b"limit=5").unwrap().limit, Some(5));
         assert!(parse_form::<Params>(b"limits=5").is_err());
     }

@@ -7,12 +7,13 @@ use std::collections::BTreeMap;
 
 use konclave_openapi::problem::{FieldError, MEDIA_TYPE, Problem, ProblemType};
 use konclave_policies::authorization::Role;
-use utoipa::openapi::path::Operation;
+use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::response::ResponseBuilder;
+use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::security::{
     ClientCredentials, Flow, OAuth2, Scopes, SecurityRequirement, SecurityScheme,
 };
-use utoipa::openapi::{Components, ContentBuilder, OpenApi, PathItem, Ref, RefOr};
+use utoipa::openapi::{Components, ContentBuilder, OpenApi, PathItem, Ref, RefOr, Required};
 use utoipa::{OpenApi as _, ToSchema as _};
 
 /// The name of the security scheme of members.
@@ -92,11 +93,28 @@ pub fn frame() -> OpenApi {
 pub fn document() -> OpenApi {
     let mut document = crate::router::operations().into_openapi();
     for (path, item) in &mut document.paths.paths {
+        if let Some(post) = item.post.as_mut().filter(|_| path.starts_with("/v1/")) {
+            post.parameters.get_or_insert_default().push(RefOr::T(idempotency_key()));
+        }
         for operation in operations(item) {
             complete(path, operation);
         }
     }
     document
+}
+
+/// The header that every POST below `/v1` takes.
+fn idempotency_key() -> Parameter {
+    let schema = ObjectBuilder::new().schema_type(Type::String).min_length(Some(1)).max_length(Some(128));
+    ParameterBuilder::new()
+        .name("Idempotency-Key")
+        .parameter_in(ParameterIn::Header)
+        .required(Required::False)
+        .description(Some(
+            "Makes repeating safe: the same key with the same body gives the first answer, with another body 422",
+        ))
+        .schema(Some(schema))
+        .build()
 }
 
 /// The document as the JSON text that is committed and served.

@@ -144,7 +144,6 @@ mod tests {
 
     use super::*;
 
-    #[expect(clippy::unused_async, reason = "a handler is async")]
     async fn panics() -> &'static str {
         panic!("secret of the inside")
     }

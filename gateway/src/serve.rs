@@ -103,7 +103,7 @@ impl Deployment {
     pub fn read(config: Config, clock: Clock, recorder: Option<Recorder>) -> Result<Self, ServeError> {
         let folder = config.folder.clone();
         let tls = server_config(&folder)?;
-        let blobs = at(folder.blobs(), |path| BlobStore::at(path))?;
+        let blobs = at(folder.blobs(), BlobStore::at)?;
         let used = at(folder.used_assertions(), |path| UsedAssertions::open(path, clock.now()))?;
         let tokens = Tokens::load(
             config.settings.public_url.clone(),

@@ -43,10 +43,13 @@ pub fn unverified_header(token: &str) -> Result<Header, TokenError> {
     if token.len() > MAX_TOKEN_BYTES {
         return Err(TokenError::TooLong);
     }
-    let header = jsonwebtoken::decode_header(token).map_err(|error| match error.kind() {
+    let header = jsonwebtoken::decode_header(token).map_err(|error| {
         // An unknown `alg`, `none` included, does not parse at all.
-        ErrorKind::Json(_) => TokenError::Algorithm,
-        _ => TokenError::Malformed(error.to_string()),
+        if matches!(error.kind(), ErrorKind::Json(_)) {
+            TokenError::Algorithm
+        } else {
+            TokenError::Malformed(error.to_string())
+        }
     })?;
     if header.alg == Algorithm::EdDSA { Ok(header) } else { Err(TokenError::Algorithm) }
 }
@@ -64,9 +67,12 @@ pub fn verified_claims<T: DeserializeOwned + Clone>(token: &str, key: &[u8; 32])
     validation.validate_aud = false;
     jsonwebtoken::decode::<T>(token, &DecodingKey::from_ed_der(key), &validation)
         .map(|decoded| decoded.claims)
-        .map_err(|error| match error.kind() {
-            ErrorKind::InvalidSignature => TokenError::Signature,
-            _ => TokenError::Malformed(error.to_string()),
+        .map_err(|error| {
+            if matches!(error.kind(), ErrorKind::InvalidSignature) {
+                TokenError::Signature
+            } else {
+                TokenError::Malformed(error.to_string())
+            }
         })
 }
 

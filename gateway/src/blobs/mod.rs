@@ -68,9 +68,12 @@ impl BlobStore {
     /// # Errors
     /// [`BlobError::NotFound`], or those of the file system.
     pub async fn open(&self, digest: &Digest) -> Result<(File, u64), BlobError> {
-        let file = File::open(self.path(digest)).await.map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => BlobError::NotFound { digest: *digest },
-            _ => BlobError::Io(error),
+        let file = File::open(self.path(digest)).await.map_err(|error| {
+            if error.kind() == io::ErrorKind::NotFound {
+                BlobError::NotFound { digest: *digest }
+            } else {
+                BlobError::Io(error)
+            }
         })?;
         let bytes = file.metadata().await?.len();
         Ok((file, bytes))

@@ -204,7 +204,7 @@ impl Enrol {
                 if same_key || known.witness_vkey == request.witness_vkey {
                     return Err(EnrolError::KeyInUse { other: membership.site.clone() });
                 }
-            } else if !self.renew && !(same_key && membership.legal_entity == request.legal_entity) {
+            } else if !self.renew && (!same_key || membership.legal_entity != request.legal_entity) {
                 return Err(EnrolError::Enrolled { site: membership.site.clone() });
             }
         }
