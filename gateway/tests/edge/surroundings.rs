@@ -37,6 +37,34 @@ async fn parameters_at_fault_are_named() {
 }
 
 #[tokio::test]
+async fn malformed_json_names_the_field() {
+    let folders = Folders::new();
+    folders.add_client("dev", "model-developer", 3);
+    let served = folders.serve().await;
+    let token = served.token("dev", 3).await;
+    let post = |media: &'static str, body: String| {
+        served
+            .client(None)
+            .post(served.url("/v1/models"))
+            .bearer_auth(&token)
+            .header("content-type", media)
+            .body(body)
+            .send()
+    };
+    let body = r#"{"name": "m", "manifest": {"parameters": [{"name": "w", "shape": [1, -2]}]}}"#;
+    let answer = post("application/json", body.to_owned()).await.unwrap();
+    assert_eq!(problem(answer, 400, "invalid-request").await.errors[0].at, "/manifest/parameters/0/shape/1");
+    let answer = post("application/json", r#"{"nome": "m"}"#.to_owned()).await.unwrap();
+    assert_eq!(problem(answer, 400, "invalid-request").await.errors[0].at, "/nome");
+    let answer = post("application/json", "{".to_owned()).await.unwrap();
+    problem(answer, 400, "invalid-request").await;
+    let answer = post("text/plain", "{}".to_owned()).await.unwrap();
+    problem(answer, 415, "unsupported-media-type").await;
+    let answer = post("application/json", " ".repeat((1 << 20) + 1)).await.unwrap();
+    problem(answer, 413, "too-large").await;
+}
+
+#[tokio::test]
 async fn the_documentation_comes_from_the_binary() {
     let served = Folders::new().serve().await;
     let text = async |path: &str| {
