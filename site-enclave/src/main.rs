@@ -1,30 +1,26 @@
 //! `konclave-site`: the site enclave's program.
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Parser;
-use konclave_site::offline::OfflineCommand;
+use konclave_site::cli::{Arguments, execute, harden};
 use konclave_site::trainer::load_cuda_half;
-
-/// The site enclave of a Konclave consortium.
-#[derive(Debug, Parser)]
-#[command(version)]
-struct Arguments {
-    #[command(subcommand)]
-    command: OfflineCommand,
-}
+use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
-    // First of all: it may start this program anew, with the CUDA half of libtorch.
+    // First of all: it may start the program again, before threads and files are open.
     if let Err(error) = load_cuda_half() {
         eprintln!("konclave-site: {error}");
         return ExitCode::FAILURE;
     }
-    match Arguments::parse().command.run(&mut std::io::stdout()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("konclave-site: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    harden();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .init();
+    execute(Arguments::parse())
 }

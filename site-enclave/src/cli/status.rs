@@ -1,0 +1,160 @@
+//! `konclave-site status`: what a site's owner can see without asking anyone.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use konclave_crypto::JobId;
+use konclave_ledger::checkpoint::Checkpoint;
+use konclave_ledger::witness::WitnessState;
+use konclave_openapi::sites::Enrolment;
+use serde::Serialize;
+
+use super::CommandError;
+use crate::client::{ClientError, EgressLog, EgressTotal, MessageClass};
+use crate::clock;
+use crate::config::SiteFolder;
+use crate::driver::StoredAnswer;
+use crate::keystore::{Decision, Disk, DiskError, JobStore, Journal, RecordKind, decode};
+use crate::witness::Alarm;
+
+/// What `status` takes.
+#[derive(Debug, clap::Args)]
+pub struct StatusArguments {
+    /// The site's folder.
+    #[arg(long, value_name = "FOLDER", env = "KONCLAVE_SITE_DIR")]
+    pub dir: PathBuf,
+    /// As JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Status {
+    site: Option<String>,
+    role: Option<String>,
+    enrolled_until: Option<String>,
+    alarm: Option<Alarm>,
+    ledger_head: Option<Checkpoint>,
+    jobs: Vec<JobStatus>,
+    egress: Vec<Egress>,
+}
+
+#[derive(Debug, Serialize)]
+struct JobStatus {
+    job: JobId,
+    answer: &'static str,
+    last_round: u32,
+    updates_sent: u32,
+    over: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Egress {
+    class: MessageClass,
+    requests: u64,
+    bytes: u64,
+}
+
+/// Gathers the state from the site's files; gives the text to print.
+///
+/// # Errors
+/// [`CommandError`] for a file that cannot be read.
+pub fn status(arguments: &StatusArguments) -> Result<String, CommandError> {
+    let folder = SiteFolder::new(&arguments.dir);
+    let status = gather(&folder)?;
+    if arguments.json {
+        return serde_json::to_string_pretty(&status)
+            .map_err(|error| CommandError::Request(error.to_string()));
+    }
+    Ok(in_words(&status))
+}
+
+fn gather(folder: &SiteFolder) -> Result<Status, CommandError> {
+    let disk = Disk::default();
+    let enrolment: Option<Enrolment> =
+        disk.read(&folder.enrolment())?.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let member = enrolment.as_ref().map(|enrolment| &enrolment.certificate.membership);
+    let head = disk.read(&folder.witness_head())?.and_then(|bytes| {
+        let [state] = decode(RecordKind::Head, &bytes).ok()?;
+        WitnessState::from_bytes(&state).ok().map(|state| state.head().clone())
+    });
+    let log = folder.egress_log();
+    let totals = EgressLog::totals(&log).map_err(|source| ClientError::EgressLog { path: log, source })?;
+    let alarm = Alarm::standing(&folder.alarm())
+        .map_err(|error| CommandError::Site(crate::driver::SiteError::AlarmFile(error)))?;
+    Ok(Status {
+        site: member.map(|member| member.site.to_string()),
+        role: member.map(|member| member.role.as_str().to_owned()),
+        enrolled_until: member.map(|member| clock::rfc3339(member.not_after)),
+        alarm,
+        ledger_head: head,
+        jobs: jobs(&disk, folder)?,
+        egress: totals
+            .into_iter()
+            .map(|(class, EgressTotal { requests, bytes })| Egress { class, requests, bytes })
+            .collect(),
+    })
+}
+
+fn jobs(disk: &Disk, folder: &SiteFolder) -> Result<Vec<JobStatus>, DiskError> {
+    let mut jobs = Vec::new();
+    for job in JobStore::list(folder.path())? {
+        let answer = disk.read(&folder.state().join("jobs").join(job.as_str()).join("consent.json"))?;
+        let answer = answer.and_then(|bytes| serde_json::from_slice::<StoredAnswer>(&bytes).ok());
+        let journal = Journal::peek(&folder.path().join("journal").join(job.as_str())).ok();
+        let last_round = journal.as_ref().map_or(0, Journal::last_round);
+        let masked = |round: &u32| {
+            journal.as_ref().is_some_and(|journal| journal.decided(Decision::Masked, *round).is_some())
+        };
+        jobs.push(JobStatus {
+            answer: match answer {
+                Some(StoredAnswer { accepted: true, .. }) => "takes part",
+                Some(StoredAnswer { accepted: false, .. }) => "refused",
+                None => "not answered",
+            },
+            last_round,
+            updates_sent: u32::try_from((1..=last_round).filter(masked).count()).unwrap_or(u32::MAX),
+            over: journal.as_ref().is_some_and(|journal| journal.decided(Decision::Closed, 0).is_some()),
+            job,
+        });
+    }
+    Ok(jobs)
+}
+
+fn in_words(status: &Status) -> String {
+    let mut text = String::new();
+    // Writing to a String cannot fail.
+    let mut line = |words: String| {
+        let _ = writeln!(text, "{words}");
+    };
+    match (&status.site, &status.role, &status.enrolled_until) {
+        (Some(site), Some(role), Some(until)) => line(format!("{site}, {role}, enrolled until {until}")),
+        _ => line("not joined to a consortium yet".to_owned()),
+    }
+    if let Some(alarm) = &status.alarm {
+        line(format!("ALARM: {alarm}\n{}", alarm.advice));
+    }
+    match &status.ledger_head {
+        Some(head) => {
+            line(format!(
+                "last ledger head checked: {} entries, root {} ({})",
+                head.size, head.root, head.origin
+            ));
+        }
+        None => line("no ledger head checked yet".to_owned()),
+    }
+    for job in &status.jobs {
+        let over = if job.over { ", over" } else { "" };
+        line(format!(
+            "job {}: {}, last round {}, {} masked updates made{over}",
+            job.job, job.answer, job.last_round, job.updates_sent
+        ));
+    }
+    line("what has left this site (details in state/egress.ndjson):".to_owned());
+    for Egress { class, requests, bytes } in &status.egress {
+        let class = serde_json::to_value(class).ok();
+        let class = class.as_ref().and_then(serde_json::Value::as_str).unwrap_or("?");
+        line(format!("  {class:<18} {requests:>8} requests {bytes:>14} bytes"));
+    }
+    text
+}

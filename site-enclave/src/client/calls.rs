@@ -1,0 +1,259 @@
+//! The operations of the API that a member uses, one function each.
+
+use konclave_crypto::messages::{
+    AgreementProposal, AgreementSignature, Manifest, UnmaskingRequest, UnmaskingResponse,
+};
+use konclave_crypto::setup::KeyAdvertisement;
+use konclave_crypto::{Digest, JobId, RoundNumber, SiteId};
+use konclave_ledger::dsse::Envelope;
+use konclave_openapi::deposits::{Deposit, NewDeposit};
+use konclave_openapi::evaluations::{Evaluation, NewEvaluation};
+use konclave_openapi::jobs::{Ciphertexts, Job, RosterView};
+use konclave_openapi::ledger::{CheckpointView, ConsistencyProofView, EntryView, NewCosignature};
+use konclave_openapi::models::Model;
+use konclave_openapi::page::Page;
+use konclave_openapi::rounds::Round;
+use konclave_openapi::status::Status;
+use konclave_openapi::work::WorkList;
+use reqwest::Method;
+
+use super::{ClientError, GatewayClient, MessageClass, Outgoing};
+
+impl GatewayClient {
+    /// What the gateway says of itself.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn status(&self) -> Result<Status, ClientError> {
+        self.exchange(&Outgoing::get("/v1/status")).await
+    }
+
+    /// What is waited for from this member; answers when there is something or `wait_seconds` are over.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn work(&self, wait_seconds: u8) -> Result<WorkList, ClientError> {
+        self.exchange(&Outgoing::get(format!("/v1/work?wait_seconds={wait_seconds}"))).await
+    }
+
+    /// A job.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn job(&self, job: &JobId) -> Result<Job, ClientError> {
+        self.exchange(&Outgoing::get(format!("/v1/jobs/{job}"))).await
+    }
+
+    /// A registered model.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn model(&self, model: &Digest) -> Result<Model, ClientError> {
+        self.exchange(&Outgoing::get(format!("/v1/models/{model}"))).await
+    }
+
+    /// Sends a consent or a refusal.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn send_consent(&self, job: &JobId, statement: &Envelope) -> Result<(), ClientError> {
+        let path = format!("/v1/jobs/{job}/consents");
+        self.deliver(&Outgoing::json(Method::POST, path, MessageClass::Consent, statement)?).await
+    }
+
+    /// Sends this site's KEM key.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn send_key(
+        &self,
+        job: &JobId,
+        site: &SiteId,
+        key: &KeyAdvertisement,
+    ) -> Result<(), ClientError> {
+        let path = format!("/v1/jobs/{job}/keys/{site}");
+        self.deliver(&Outgoing::json(Method::PUT, path, MessageClass::KeyAdvertisement, key)?).await
+    }
+
+    /// The advertisements of the job's roster.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn roster(&self, job: &JobId) -> Result<RosterView, ClientError> {
+        self.exchange(&Outgoing::get(format!("/v1/jobs/{job}/roster"))).await
+    }
+
+    /// Sends the KEM ciphertexts from this site.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn send_ciphertexts(
+        &self,
+        job: &JobId,
+        site: &SiteId,
+        ciphertexts: &Ciphertexts,
+    ) -> Result<(), ClientError> {
+        let path = format!("/v1/jobs/{job}/ciphertexts/{site}");
+        self.deliver(&Outgoing::json(Method::PUT, path, MessageClass::KemCiphertexts, ciphertexts)?).await
+    }
+
+    /// The KEM ciphertexts for this site.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn ciphertexts(&self, job: &JobId, site: &SiteId) -> Result<Ciphertexts, ClientError> {
+        self.exchange(&Outgoing::get(format!("/v1/jobs/{job}/ciphertexts/{site}"))).await
+    }
+
+    /// A round.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn round(&self, job: &JobId, round: RoundNumber) -> Result<Round, ClientError> {
+        self.exchange(&Outgoing::get(format!("/v1/jobs/{job}/rounds/{round}"))).await
+    }
+
+    /// Sends the manifest of a masked update.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn send_manifest(
+        &self,
+        job: &JobId,
+        round: RoundNumber,
+        site: &SiteId,
+        manifest: &Manifest,
+    ) -> Result<(), ClientError> {
+        let path = format!("/v1/jobs/{job}/rounds/{round}/manifests/{site}");
+        self.deliver(&Outgoing::json(Method::PUT, path, MessageClass::Manifest, manifest)?).await
+    }
+
+    /// The proposed set of uploads to open.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn agreement(&self, job: &JobId, round: RoundNumber) -> Result<AgreementProposal, ClientError> {
+        self.exchange(&Outgoing::get(format!("/v1/jobs/{job}/rounds/{round}/agreement"))).await
+    }
+
+    /// Sends this site's signature on the agreed set.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn send_agreement(
+        &self,
+        job: &JobId,
+        round: RoundNumber,
+        site: &SiteId,
+        signature: &AgreementSignature,
+    ) -> Result<(), ClientError> {
+        let path = format!("/v1/jobs/{job}/rounds/{round}/agreement/{site}");
+        self.deliver(&Outgoing::json(Method::PUT, path, MessageClass::Agreement, signature)?).await
+    }
+
+    /// The signatures on the agreed set and the shares sealed to this site.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn unmasking(
+        &self,
+        job: &JobId,
+        round: RoundNumber,
+        site: &SiteId,
+    ) -> Result<UnmaskingRequest, ClientError> {
+        self.exchange(&Outgoing::get(format!("/v1/jobs/{job}/rounds/{round}/unmasking/{site}"))).await
+    }
+
+    /// Sends this site's shares.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn send_unmasking(
+        &self,
+        job: &JobId,
+        round: RoundNumber,
+        site: &SiteId,
+        response: &UnmaskingResponse,
+    ) -> Result<(), ClientError> {
+        let path = format!("/v1/jobs/{job}/rounds/{round}/unmasking/{site}");
+        self.deliver(&Outgoing::json(Method::PUT, path, MessageClass::Unmasking, response)?).await
+    }
+
+    /// Reports an evaluation.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn send_evaluation(&self, statement: Envelope) -> Result<Evaluation, ClientError> {
+        let body = NewEvaluation { statement };
+        self.exchange(&Outgoing::json(Method::POST, "/v1/evaluations", MessageClass::Evaluation, &body)?)
+            .await
+    }
+
+    /// Registers a deposit.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn send_deposit(&self, statement: Envelope) -> Result<Deposit, ClientError> {
+        let body = NewDeposit { statement };
+        self.exchange(&Outgoing::json(Method::POST, "/v1/deposits", MessageClass::Deposit, &body)?).await
+    }
+
+    /// The ledger's latest checkpoint.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn checkpoint(&self) -> Result<CheckpointView, ClientError> {
+        self.exchange(&Outgoing::get("/v1/ledger/checkpoint")).await
+    }
+
+    /// The text of the rounds policy with a digest, from the ledger entry that set it. Only a text with that digest is
+    /// given, so that nothing of the answer has to be trusted.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn policy_text(&self, policy: Digest) -> Result<Option<String>, ClientError> {
+        let mut cursor = None::<String>;
+        loop {
+            let mut path = "/v1/ledger/entries?action=policy.set&limit=100".to_owned();
+            if let Some(cursor) = &cursor {
+                path.push_str("&cursor=");
+                path.push_str(cursor);
+            }
+            let page: Page<EntryView> = self.exchange(&Outgoing::get(path)).await?;
+            for entry in &page.items {
+                let Ok(leaf) = serde_json::from_str::<serde_json::Value>(&entry.leaf) else { continue };
+                let text = leaf.pointer("/record/text").and_then(serde_json::Value::as_str);
+                if let Some(text) = text.filter(|text| Digest::of(text.as_bytes()) == policy) {
+                    return Ok(Some(text.to_owned()));
+                }
+            }
+            match page.next_cursor {
+                Some(next) if cursor.as_ref() != Some(&next) => cursor = Some(next),
+                Some(_) | None => return Ok(None),
+            }
+        }
+    }
+
+    /// The proof that the ledger of size `new` extends that of size `old`.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn consistency(&self, old: u64, new: u64) -> Result<ConsistencyProofView, ClientError> {
+        self.exchange(&Outgoing::get(format!("/v1/ledger/consistency?old={old}&new={new}"))).await
+    }
+
+    /// Sends a cosignature.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn send_cosignature(&self, size: u64, line: String) -> Result<CheckpointView, ClientError> {
+        let body = NewCosignature { size, line };
+        self.exchange(&Outgoing::json(
+            Method::POST,
+            "/v1/ledger/cosignatures",
+            MessageClass::Cosignature,
+            &body,
+        )?)
+        .await
+    }
+}

@@ -1,0 +1,99 @@
+//! Where everything of a site lies.
+
+use std::path::{Path, PathBuf};
+
+/// The site's folder, `--dir`.
+///
+/// ```text
+/// site.toml                 settings
+/// policy.toml               the site's own policy
+/// data/                     measurements; they never leave the site
+/// keys/                     secrets, mode 0600
+/// enrolment-request.json    what the site asked to be enrolled with
+/// membership.json           what it was enrolled with, and the keys it pins
+/// journal/                  decisions, append-only
+/// state/                    jobs, rounds, the witness's head, deposits, the egress log
+/// cache/                    models and parameters by digest; may be deleted
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SiteFolder(PathBuf);
+
+impl SiteFolder {
+    /// The folder at a path; nothing is read.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self(path.into())
+    }
+
+    /// Its path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The settings.
+    #[must_use]
+    pub fn config(&self) -> PathBuf {
+        self.0.join("site.toml")
+    }
+
+    /// The site's own policy, as `join` writes it.
+    #[must_use]
+    pub fn policy(&self) -> PathBuf {
+        self.0.join("policy.toml")
+    }
+
+    /// What the site asked to be enrolled with.
+    #[must_use]
+    pub fn enrolment_request(&self) -> PathBuf {
+        self.0.join("enrolment-request.json")
+    }
+
+    /// What it was enrolled with, and the keys it pins.
+    #[must_use]
+    pub fn enrolment(&self) -> PathBuf {
+        self.0.join("membership.json")
+    }
+
+    /// State of the service.
+    #[must_use]
+    pub fn state(&self) -> PathBuf {
+        self.0.join("state")
+    }
+
+    /// Held by the one running process.
+    #[must_use]
+    pub fn lock(&self) -> PathBuf {
+        self.0.join("state/lock")
+    }
+
+    /// What left the site.
+    #[must_use]
+    pub fn egress_log(&self) -> PathBuf {
+        self.0.join("state/egress.ndjson")
+    }
+
+    /// Written when the ledger contradicts itself; the site stops while it is there.
+    #[must_use]
+    pub fn alarm(&self) -> PathBuf {
+        self.0.join("state/ALARM")
+    }
+
+    /// The last ledger head that the witness saw.
+    #[must_use]
+    pub fn witness_head(&self) -> PathBuf {
+        self.0.join("state/witness/head")
+    }
+
+    /// Registered deposits and their openings.
+    #[must_use]
+    pub fn deposits(&self) -> PathBuf {
+        self.0.join("state/deposits")
+    }
+
+    /// Blobs by digest.
+    #[must_use]
+    pub fn blobs(&self) -> PathBuf {
+        self.0.join("cache/blobs")
+    }
+}

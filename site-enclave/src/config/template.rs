@@ -1,0 +1,41 @@
+//! The `site.toml` that `konclave-site join` writes.
+
+/// The file, with every key explained.
+#[must_use]
+pub fn site_toml(gateway_url: &str) -> String {
+    // TOML's basic strings and JSON's have the same escapes for what a URL can hold.
+    let gateway_url = serde_json::Value::from(gateway_url);
+    format!(
+        r#"# Settings of this site. Each key can also be set in the environment (KONCLAVE_SITE_POLL_SECONDS=5)
+# or, for the commonest, as a flag (--poll-seconds 5); flags win over the environment, the environment over this file.
+
+# The gateway. The site opens connections to it and accepts none.
+gateway_url = {gateway_url}
+
+# Files with measurements in the K-MELLODDY standard format, relative to this folder; `*` stands for any text in the
+# last part. They are read here and never leave the site.
+data = ["data/*.csv"]
+
+# This site's own policy; it may only be stricter than the consortium's. Without this key the site refuses every job.
+policy = "policy.toml"
+
+# The consortium's rounds policy that this site accepts. Without it: the one recorded in the ledger, whose digest the
+# job names.
+# rounds_policy = "rounds.toml"
+
+# How long the gateway may hold a request for work before it answers "none", 1 to 30.
+poll_seconds = 20
+
+# How often the ledger's checkpoint is checked and cosigned, at least.
+witness_seconds = 5
+
+# How long a connection may take to open, and how long an open exchange may be silent. There is no limit on how long a
+# transfer takes.
+connect_timeout_seconds = 10
+idle_timeout_seconds = 60
+
+# How often a request is sent again before the site goes back to asking for work.
+attempts = 6
+"#
+    )
+}

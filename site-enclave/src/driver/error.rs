@@ -1,0 +1,216 @@
+//! Why a step of a job failed, and what that means for the job.
+
+use konclave_crypto::encoding::EncodingError;
+use konclave_crypto::setup::{ChainError, RosterError, SetupError};
+use konclave_crypto::site::{AgreeError, MaskError, UnmaskError};
+use konclave_crypto::{ContextError, JobId, RoundNumber};
+use konclave_ledger::statements::StatementError;
+use konclave_policies::rounds::PolicyError;
+use konclave_policies::site::Refusal;
+
+use super::learner::LearnerFault;
+use crate::client::ClientError;
+use crate::consent::PolicyFault;
+use crate::keystore::{Disk, DiskError, StateError};
+use crate::trainer::ParameterFileError;
+use crate::witness::WitnessFault;
+
+/// Why a step failed. The job is tried again later; other jobs go on.
+#[derive(Debug, thiserror::Error)]
+pub enum StepError {
+    /// The gateway could not be reached or refused.
+    #[error(transparent)]
+    Gateway(#[from] ClientError),
+    /// The site's own state forbids it or failed.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// A file operation failed.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// A stored answer cannot be read.
+    #[error("the stored answer to job {job} cannot be read: {source}")]
+    StoredAnswer {
+        /// The job.
+        job: JobId,
+        /// The parser's reason.
+        source: serde_json::Error,
+    },
+    /// There is no policy to decide by.
+    #[error(transparent)]
+    Policy(#[from] PolicyFault),
+    /// The site's policy is looser than the consortium's.
+    #[error(transparent)]
+    OwnPolicy(#[from] PolicyError),
+    /// A statement could not be signed.
+    #[error(transparent)]
+    Statement(#[from] StatementError),
+    /// The model or the data do not allow it.
+    #[error(transparent)]
+    Learning(#[from] LearnerFault),
+    /// The site never consented, so it gives no key and no update.
+    #[error("this site did not consent to job {job}: it takes no part, whatever is asked")]
+    NoConsent {
+        /// The job.
+        job: JobId,
+    },
+    /// The job is no longer the one that was consented to: the gateway's fault.
+    #[error("job {job} has another {what} than this site consented to: it takes no further part")]
+    Changed {
+        /// The job.
+        job: JobId,
+        /// What differs.
+        what: &'static str,
+    },
+    /// The roster does not hold.
+    #[error("the roster was refused: {0}")]
+    Roster(#[from] RosterError),
+    /// The roster lacks this site's own key or has another one: the gateway's fault.
+    #[error("the roster of job {job} does not hold the key that this site advertised: refused")]
+    OwnKey {
+        /// The job.
+        job: JobId,
+    },
+    /// The roster is not the one that the gateway announced.
+    #[error("the advertisements of job {job} do not make the roster that the gateway names: refused")]
+    OtherRoster {
+        /// The job.
+        job: JobId,
+    },
+    /// Fewer sites than this site takes part with.
+    #[error("the roster has {found} sites, this site takes part with at least {least}")]
+    SmallRoster {
+        /// Sites in it.
+        found: usize,
+        /// The policy's floor.
+        least: u16,
+    },
+    /// The key set-up failed.
+    #[error("the key set-up was refused: {0}")]
+    Setup(#[from] SetupError),
+    /// A round's context does not hold.
+    #[error("the context of round {round} was refused: {source}")]
+    Context {
+        /// The round.
+        round: RoundNumber,
+        /// Why.
+        source: ContextError,
+    },
+    /// A round's context says something else than the job or the round.
+    #[error("the context of round {round} was refused: its {field} is not the job's")]
+    ContextField {
+        /// The round.
+        round: RoundNumber,
+        /// The field.
+        field: &'static str,
+    },
+    /// A round's context breaks the site's policy.
+    #[error("round {round}: {refusal}")]
+    Terms {
+        /// The round.
+        round: RoundNumber,
+        /// The broken rule.
+        refusal: Refusal,
+    },
+    /// The ledger contradicts what this site has seen.
+    #[error(transparent)]
+    Witness(#[from] WitnessFault),
+    /// The global parameters cannot be used.
+    #[error("the global parameters cannot be used: {0}")]
+    Parameters(#[from] ParameterFileError),
+    /// The chains are beyond the round.
+    #[error(transparent)]
+    Chains(#[from] ChainError),
+    /// The update cannot be encoded.
+    #[error("the update cannot be encoded: {0}")]
+    Encoding(#[from] EncodingError),
+    /// The update cannot be masked.
+    #[error("the update cannot be masked: {0}")]
+    Mask(#[from] MaskError),
+    /// The proposed set was refused.
+    #[error("the proposed set of round {round} was refused: {source}")]
+    Agreement {
+        /// The round.
+        round: RoundNumber,
+        /// Why.
+        source: AgreeError,
+    },
+    /// The unmasking request was refused.
+    #[error("the unmasking request of round {round} was refused: {source}")]
+    Unmasking {
+        /// The round.
+        round: RoundNumber,
+        /// Why.
+        source: UnmaskError,
+    },
+    /// The gateway has a message of this site that the site does not know of.
+    #[error(
+        "the gateway has {what} of this site in round {round} of job {job}, but this site's state knows of none: the state was \
+         restored from an older copy. The site takes no further part in this round"
+    )]
+    Forgotten {
+        /// The job.
+        job: JobId,
+        /// The round.
+        round: RoundNumber,
+        /// What.
+        what: &'static str,
+    },
+    /// The system gives no random numbers.
+    #[error("the system gives no random numbers: {0}")]
+    Random(String),
+    /// A computation was stopped, for example by a defect in a library.
+    #[error("{doing} stopped unexpectedly: {reason}")]
+    Stopped {
+        /// What was being done.
+        doing: &'static str,
+        /// The reason, as far as known.
+        reason: String,
+    },
+}
+
+impl StepError {
+    /// Whether the step came too late or too early: nothing is wrong, the site asks for work again.
+    #[must_use]
+    pub fn moves_on(&self) -> bool {
+        match self {
+            Self::Gateway(error) => error.is_over(),
+            Self::State(StateError::Closed { .. }) => true,
+            _ => false,
+        }
+    }
+
+    /// Whether everything must stop until the owner has looked.
+    #[must_use]
+    pub fn is_alarm(&self) -> bool {
+        matches!(self, Self::Witness(WitnessFault::Alarm(_)))
+    }
+}
+
+/// Runs heavy work off the async threads.
+pub(super) async fn blocking<T, F>(doing: &'static str, work: F) -> Result<T, StepError>
+where
+    T: Send + 'static,
+    F: FnOnce() -> T + Send + 'static,
+{
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| StepError::Stopped { doing, reason: error.to_string() })
+}
+
+/// A generator keyed by fresh bytes of the system.
+pub(super) fn fresh_random() -> Result<rand_chacha::ChaCha20Rng, StepError> {
+    use rand_chacha::rand_core::SeedableRng;
+    let mut seed = zeroize::Zeroizing::new([0; 32]);
+    getrandom::fill(seed.as_mut()).map_err(|error| StepError::Random(error.to_string()))?;
+    Ok(rand_chacha::ChaCha20Rng::from_seed(*seed))
+}
+
+/// The folder of blobs, made if it is not there.
+pub(super) fn blob_folder(
+    disk: &Disk,
+    folder: &crate::config::SiteFolder,
+) -> Result<std::path::PathBuf, StepError> {
+    let blobs = folder.blobs();
+    disk.create_folder(&blobs)?;
+    Ok(blobs)
+}

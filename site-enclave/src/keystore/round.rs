@@ -1,0 +1,213 @@
+//! One round's state.
+//!
+//! ```text
+//! rounds/<round>/await-agreement    secret: mask seeds, until a set is agreed to
+//!                body               the masked update sent
+//!                masked             the signed context it was made under and the manifest sent
+//!                await-unmasking    secret: what the shares are made from, until they are given
+//!                agreed             the agreement signature sent
+//!                unmasked           the unmasking response sent
+//! ```
+//! All of it is erased when the round is closed.
+
+use std::fs;
+use std::path::PathBuf;
+
+use konclave_crypto::messages::{AgreementSignature, Manifest, UnmaskingResponse};
+use konclave_crypto::site::{AwaitAgreement, AwaitUnmasking};
+use konclave_crypto::{Digest, RoundNumber, SignedContext};
+
+use super::error::StateError;
+use super::job::JobStore;
+use super::journal::Decision;
+use super::once::Slot;
+use super::record::RecordKind;
+
+const AWAIT_AGREEMENT: &str = "await-agreement";
+const AWAIT_UNMASKING: &str = "await-unmasking";
+const BODY: &str = "body";
+
+/// A masked update that was sent or is to be sent.
+#[derive(Debug)]
+pub struct MaskedRound {
+    /// The context it was made under.
+    pub context: SignedContext,
+    /// Its manifest.
+    pub manifest: Manifest,
+    /// The file of the masked vector.
+    pub body: PathBuf,
+}
+
+/// An agreement that was sent or is to be sent.
+#[derive(Debug)]
+pub struct AgreedRound {
+    /// The signature.
+    pub signature: AgreementSignature,
+}
+
+fn masked(round: RoundNumber) -> Slot {
+    Slot { kind: RecordKind::Masked, decision: Decision::Masked, round: round.get(), name: "masked" }
+}
+
+fn agreed(round: RoundNumber) -> Slot {
+    Slot { kind: RecordKind::Agreed, decision: Decision::Agreed, round: round.get(), name: "agreed" }
+}
+
+fn unmasked(round: RoundNumber) -> Slot {
+    Slot { kind: RecordKind::Unmasked, decision: Decision::Unmasked, round: round.get(), name: "unmasked" }
+}
+
+impl JobStore {
+    /// The masked update of a round.
+    ///
+    /// # Errors
+    /// [`StateError`]; [`StateError::RolledBack`] if one was made but is gone: none may be made again.
+    pub fn masked(&mut self, round: RoundNumber) -> Result<Option<MaskedRound>, StateError> {
+        let Some([context, manifest]) = self.files.load(masked(round))? else { return Ok(None) };
+        Ok(Some(MaskedRound {
+            context: self.message("masked", &context)?,
+            manifest: self.message("masked", &manifest)?,
+            body: self.files.path(round.get(), BODY),
+        }))
+    }
+
+    /// Stores a masked update with its secrets; only then it may be sent.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn store_masked(
+        &mut self,
+        round: RoundNumber,
+        secret: &AwaitAgreement,
+        context: &SignedContext,
+        manifest: &Manifest,
+        body: &[u8],
+    ) -> Result<(), StateError> {
+        let folder = self.files.folder_of(round.get());
+        self.files.disk.create_folder(&folder)?;
+        self.files.store_secret(
+            RecordKind::Masked,
+            round.get(),
+            AWAIT_AGREEMENT,
+            &secret.to_secret_bytes(),
+        )?;
+        self.files.disk.write(&folder.join(BODY), body)?;
+        let context = self.bytes("masked", context)?;
+        let manifest = self.bytes("masked", manifest)?;
+        self.files.store(masked(round), [&context, &manifest])
+    }
+
+    /// The secrets of a masked update whose agreed set this site has not signed.
+    ///
+    /// # Errors
+    /// [`StateError::OutOfOrder`] if there are none.
+    pub fn await_agreement(&self, round: RoundNumber) -> Result<AwaitAgreement, StateError> {
+        let secret = self.files.secret(RecordKind::Masked, round.get(), AWAIT_AGREEMENT)?;
+        let secret = secret.ok_or_else(|| self.out_of_order(round.get(), "masked update"))?;
+        AwaitAgreement::from_secret_bytes(&secret)
+            .map_err(|error| self.unreadable(round.get(), AWAIT_AGREEMENT, &error))
+    }
+
+    /// The agreement of a round.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn agreed(&mut self, round: RoundNumber) -> Result<Option<AgreedRound>, StateError> {
+        let Some([signature]) = self.files.load(agreed(round))? else { return Ok(None) };
+        Ok(Some(AgreedRound { signature: self.message("agreed", &signature)? }))
+    }
+
+    /// Stores an agreement; only then its signature may be sent. A second one with another set is refused.
+    ///
+    /// # Errors
+    /// [`StateError`]; [`super::JournalError::AlreadyDecided`] inside it for another signature than before.
+    pub fn store_agreed(
+        &mut self,
+        round: RoundNumber,
+        secret: &AwaitUnmasking,
+        signature: &AgreementSignature,
+    ) -> Result<(), StateError> {
+        let message = self.bytes("agreed", signature)?;
+        // Asked before the secret is written: a refused second agreement must not touch the first one's files.
+        if let Some(before) = self.files.journal.decided(Decision::Agreed, round.get()) {
+            let now = Digest::of(&message);
+            if before != now {
+                self.files.journal.decide(Decision::Agreed, round.get(), now)?;
+            }
+        }
+        self.files.store_secret(
+            RecordKind::Agreed,
+            round.get(),
+            AWAIT_UNMASKING,
+            &secret.to_secret_bytes(),
+        )?;
+        self.files.store(agreed(round), [&message])?;
+        self.files.erase(round.get(), &[AWAIT_AGREEMENT])
+    }
+
+    /// What this site's shares are made from.
+    ///
+    /// # Errors
+    /// [`StateError::OutOfOrder`] if there is nothing.
+    pub fn await_unmasking(&self, round: RoundNumber) -> Result<AwaitUnmasking, StateError> {
+        let secret = self.files.secret(RecordKind::Agreed, round.get(), AWAIT_UNMASKING)?;
+        let secret = secret.ok_or_else(|| self.out_of_order(round.get(), "signed agreement"))?;
+        AwaitUnmasking::from_secret_bytes(&secret)
+            .map_err(|error| self.unreadable(round.get(), AWAIT_UNMASKING, &error))
+    }
+
+    /// The unmasking response of a round.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn unmasked(&mut self, round: RoundNumber) -> Result<Option<UnmaskingResponse>, StateError> {
+        let Some([response]) = self.files.load(unmasked(round))? else { return Ok(None) };
+        self.message("unmasked", &response).map(Some)
+    }
+
+    /// Stores an unmasking response and erases what it was made from; only then it may be sent.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn store_unmasked(
+        &mut self,
+        round: RoundNumber,
+        response: &UnmaskingResponse,
+    ) -> Result<(), StateError> {
+        let message = self.bytes("unmasked", response)?;
+        self.files.store(unmasked(round), [&message])?;
+        self.files.erase(round.get(), &[AWAIT_UNMASKING])
+    }
+
+    /// Whether a round is over for this site.
+    #[must_use]
+    pub fn is_closed(&self, round: RoundNumber) -> bool {
+        self.files.journal.decided(Decision::Closed, round.get()).is_some()
+    }
+
+    /// Closes a round for good: erases its secrets and messages, and moves the chains past it, so that its keys are
+    /// gone.
+    ///
+    /// # Errors
+    /// [`StateError`]; closing again continues where it failed.
+    pub fn close_round(&mut self, round: RoundNumber) -> Result<(), StateError> {
+        let label = format!("{} round {round}", self.files.job);
+        self.files.journal.decide(Decision::Closed, round.get(), Digest::of(label.as_bytes()))?;
+        if let (Some(mut chains), Some(next)) = (self.chains()?, round.next())
+            && chains.round() < next
+        {
+            chains.advance_to(next).map_err(|error| self.unreadable(0, "chains", &error))?;
+            self.store_chains(&chains)?;
+        }
+        let folder = self.files.folder_of(round.get());
+        self.files
+            .erase(round.get(), &[AWAIT_AGREEMENT, AWAIT_UNMASKING, "masked", "agreed", "unmasked", BODY])?;
+        match fs::remove_dir(&folder) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                tracing::debug!("{} stays: {error}", folder.display());
+                Ok(())
+            }
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,183 @@
+use std::sync::Mutex;
+
+use konclave_ledger::cosignature::witness_key;
+use konclave_ledger::tree::{Edge, leaf_hash, node_hash};
+use konclave_ledger::witness::verify_cosignature;
+use konclave_ledger::{Origin, SigningKey};
+
+use super::*;
+
+/// A ledger in memory that can be told to lie.
+struct Tree {
+    leaves: Vec<Hash>,
+    signer: SigningKey,
+    lines: Mutex<Vec<String>>,
+}
+
+impl Tree {
+    fn of(count: u8, variant: u8) -> Self {
+        let leaves =
+            (0..count).map(|index| leaf_hash(&[index, if index < 3 { 0 } else { variant }])).collect();
+        Self { leaves, signer: SigningKey::from_seed(&[9; 32]), lines: Mutex::default() }
+    }
+
+    fn origin() -> Origin {
+        "ledger.example".parse().unwrap()
+    }
+
+    fn head(&self) -> Checkpoint {
+        let mut edge = Edge::default();
+        self.leaves.iter().for_each(|leaf| edge.push(*leaf));
+        Checkpoint { origin: Self::origin(), size: edge.size(), root: edge.root() }
+    }
+
+    fn root(leaves: &[Hash]) -> Hash {
+        let mut edge = Edge::default();
+        leaves.iter().for_each(|leaf| edge.push(*leaf));
+        edge.root()
+    }
+
+    /// RFC 6962 section 2.1.2, SUBPROOF.
+    fn subproof(old: usize, leaves: &[Hash], complete: bool) -> Vec<Hash> {
+        if old == leaves.len() {
+            return if complete { Vec::new() } else { vec![Self::root(leaves)] };
+        }
+        let split = leaves.len().next_power_of_two() / 2;
+        let (left, right) = leaves.split_at(split);
+        let (mut proof, sibling) = if old <= split {
+            (Self::subproof(old, left, complete), Self::root(right))
+        } else {
+            (Self::subproof(old - split, right, false), Self::root(left))
+        };
+        proof.push(sibling);
+        proof
+    }
+}
+
+impl LedgerView for Tree {
+    async fn checkpoint(&self) -> Result<CheckpointView, ClientError> {
+        let head = self.head();
+        let note = head.sign(&self.signer).to_string();
+        let witnesses = Vec::new();
+        Ok(CheckpointView {
+            origin: head.origin.to_string(),
+            size: head.size,
+            root: head.root,
+            note,
+            witnesses,
+        })
+    }
+
+    async fn consistency(&self, old: u64, new: u64) -> Result<Vec<Hash>, ClientError> {
+        let (old, new) = (usize::try_from(old).unwrap(), usize::try_from(new).unwrap());
+        Ok(Self::subproof(old, &self.leaves[..new], true))
+    }
+
+    async fn hand_in(&self, _size: u64, line: String) -> Result<(), ClientError> {
+        self.lines.lock().unwrap().push(line);
+        Ok(())
+    }
+}
+
+fn signer() -> WitnessSigner {
+    WitnessSigner { name: "konclave.site/a".parse().unwrap(), key: SigningKey::from_seed(&[3; 32]) }
+}
+
+fn open(folder: &SiteFolder, disk: Disk) -> Witness {
+    let log = konclave_ledger::checkpoint::log_key(Tree::origin(), &SigningKey::from_seed(&[9; 32]));
+    Witness::open(disk, folder, signer(), log).unwrap()
+}
+
+#[tokio::test]
+async fn every_head_is_checked_stored_and_cosigned_over_restarts() {
+    let keep = tempfile::tempdir().unwrap();
+    let folder = SiteFolder::new(keep.path());
+    let signer = signer();
+    for count in [1, 2, 3, 4, 7, 8, 20] {
+        let tree = Tree::of(count, 0);
+        let mut witness = open(&folder, Disk::default());
+        assert_eq!(witness.look(&tree).await.unwrap(), Look::Cosigned(count.into()));
+        let line = tree.lines.lock().unwrap()[0].clone();
+        let key = witness_key(signer.name.clone(), &signer.key);
+        verify_cosignature(line.trim_end(), &tree.head(), &key).unwrap();
+    }
+    assert_eq!(open(&folder, Disk::default()).head().size, 20);
+}
+
+#[tokio::test]
+async fn a_smaller_ledger_raises_the_alarm_and_is_not_cosigned() {
+    let keep = tempfile::tempdir().unwrap();
+    let folder = SiteFolder::new(keep.path());
+    open(&folder, Disk::default()).look(&Tree::of(8, 0)).await.unwrap();
+    let smaller = Tree::of(7, 0);
+    let fault = open(&folder, Disk::default()).look(&smaller).await.unwrap_err();
+    assert!(matches!(&fault, WitnessFault::Alarm(alarm) if alarm.what.contains("rollback")), "{fault}");
+    assert!(smaller.lines.lock().unwrap().is_empty());
+    let standing = Alarm::standing(&folder.alarm()).unwrap().unwrap();
+    assert!(standing.seen.contains("\n8\n") && standing.offered.contains("\n7\n"), "{standing:?}");
+}
+
+#[tokio::test]
+async fn two_histories_raise_the_alarm() {
+    for count in [8, 9, 20] {
+        let keep = tempfile::tempdir().unwrap();
+        let folder = SiteFolder::new(keep.path());
+        open(&folder, Disk::default()).look(&Tree::of(8, 0)).await.unwrap();
+        let fork = Tree::of(count, 1);
+        let fault = open(&folder, Disk::default()).look(&fork).await.unwrap_err();
+        assert!(matches!(fault, WitnessFault::Alarm(_)), "{count} entries: {fault}");
+        assert!(fork.lines.lock().unwrap().is_empty());
+        assert!(folder.alarm().is_file());
+        assert_eq!(open(&folder, Disk::default()).head().size, 8);
+    }
+}
+
+#[tokio::test]
+async fn another_key_raises_the_alarm() {
+    let keep = tempfile::tempdir().unwrap();
+    let folder = SiteFolder::new(keep.path());
+    let mut tree = Tree::of(3, 0);
+    tree.signer = SigningKey::from_seed(&[8; 32]);
+    let fault = open(&folder, Disk::default()).look(&tree).await.unwrap_err();
+    assert!(matches!(fault, WitnessFault::Alarm(_)), "{fault}");
+}
+
+#[tokio::test]
+async fn nothing_is_cosigned_before_its_head_is_durable() {
+    for steps in 0.. {
+        let keep = tempfile::tempdir().unwrap();
+        let folder = SiteFolder::new(keep.path());
+        open(&folder, Disk::default()).look(&Tree::of(3, 0)).await.unwrap();
+        let tree = Tree::of(6, 0);
+        let result = open(&folder, Disk::losing_power_after(steps)).look(&tree).await;
+        let stored = open(&folder, Disk::default()).head().size;
+        let sent = !tree.lines.lock().unwrap().is_empty();
+        assert!(!sent || stored == 6, "after {steps} steps");
+        assert!(stored == 3 || stored == 6, "after {steps} steps");
+        if result.is_ok() {
+            assert!(sent);
+            break;
+        }
+    }
+}
+
+#[tokio::test]
+async fn heads_named_in_contexts_must_lie_on_the_seen_history() {
+    let keep = tempfile::tempdir().unwrap();
+    let folder = SiteFolder::new(keep.path());
+    let tree = Tree::of(8, 0);
+    let mut witness = open(&folder, Disk::default());
+    witness.look(&tree).await.unwrap();
+    for count in [0, 1, 5, 8] {
+        let head = Tree::of(count, 0).head();
+        witness.check_head(&tree, head.size, head.root).await.unwrap();
+    }
+    // A head beyond the last one seen makes the witness look first.
+    let grown = Tree::of(12, 0);
+    witness.check_head(&grown, 12, grown.head().root).await.unwrap();
+    assert_eq!(witness.head().size, 12);
+    let fault = witness.check_head(&grown, 6, Tree::of(6, 1).head().root).await.unwrap_err();
+    assert!(matches!(fault, WitnessFault::Alarm(_)), "{fault}");
+    let wrong = node_hash(&Hash::ZERO, &Hash::ZERO);
+    assert!(matches!(witness.check_head(&grown, 0, wrong).await, Err(WitnessFault::Alarm(_))));
+}
