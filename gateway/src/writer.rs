@@ -170,7 +170,8 @@ impl Thread {
         self.append(appends)?;
         for (line, answer) in cosignatures {
             let added = self.write().add_cosignature(&line).map(|_| ());
-            let stop = matches!(added, Err(CosignError::Poisoned)).then(|| Stop("the ledger is poisoned".to_owned()));
+            let stop = matches!(added, Err(CosignError::Poisoned))
+                .then(|| Stop("the ledger is poisoned".to_owned()));
             // A client that went away does not need its answer.
             let _ = answer.send(added);
             if let Some(stop) = stop {
@@ -263,7 +264,9 @@ impl Thread {
         let appended = self.write().append(drafts, now);
         let indexes = match appended {
             Ok(indexes) => indexes,
-            Err(error @ (AppendError::Ambiguous(_) | AppendError::Poisoned)) => return Err(Stop(error.to_string())),
+            Err(error @ (AppendError::Ambiguous(_) | AppendError::Poisoned)) => {
+                return Err(Stop(error.to_string()));
+            }
             Err(
                 error @ (AppendError::Draft { .. }
                 | AppendError::StatementMissing { .. }
@@ -301,4 +304,130 @@ pub fn exit_process() -> OnStop {
         tracing::error!(%message, "the ledger cannot be written; the gateway ends so that a restart reads the truth back");
         std::process::exit(74);
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::{io, path::Path};
+
+    use konclave_crypto::UnixSeconds;
+    use konclave_ledger::records::Record;
+    use konclave_ledger::storage::{FileStorage, Storage};
+    use konclave_ledger::{LedgerOptions, SigningKey};
+
+    use super::*;
+
+    /// Files whose syncs fail from some moment on, as on a disk that goes away.
+    struct Failing {
+        files: FileStorage,
+        fails: Arc<AtomicBool>,
+    }
+
+    impl Failing {
+        fn check(&self) -> io::Result<()> {
+            if self.fails.load(Ordering::SeqCst) { Err(io::Error::other("the disk is gone")) } else { Ok(()) }
+        }
+    }
+
+    impl Storage for Failing {
+        fn read(&self, path: &str) -> io::Result<Option<Vec<u8>>> {
+            self.files.read(path)
+        }
+        fn list(&self, folder: &str) -> io::Result<Vec<String>> {
+            self.files.list(folder)
+        }
+        fn write(&mut self, path: &str, bytes: &[u8]) -> io::Result<()> {
+            self.files.write(path, bytes)
+        }
+        fn sync_file(&mut self, path: &str) -> io::Result<()> {
+            self.files.sync_file(path)
+        }
+        fn sync_names(&mut self) -> io::Result<()> {
+            self.check()?;
+            self.files.sync_names()
+        }
+        fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
+            self.files.rename(from, to)
+        }
+        fn remove(&mut self, path: &str) -> io::Result<()> {
+            self.files.remove(path)
+        }
+    }
+
+    struct Bench {
+        handle: LedgerHandle,
+        state: Arc<RwLock<State>>,
+        fails: Arc<AtomicBool>,
+        stopped: Arc<Mutex<Option<String>>>,
+    }
+
+    fn bench(folder: &Path) -> Bench {
+        let (fails, stopped): (Arc<AtomicBool>, Arc<Mutex<Option<String>>>) = Default::default();
+        let storage = Failing { files: FileStorage::new(folder).unwrap(), fails: Arc::clone(&fails) };
+        let options = LedgerOptions {
+            origin: "konclave.example/test".parse().unwrap(),
+            signer: SigningKey::from_seed(&[1; 32]),
+            software: "test/1".to_owned(),
+            index: false,
+        };
+        let state = Arc::new(RwLock::new(State::default()));
+        let noted = Arc::clone(&stopped);
+        let handle = LedgerHandle::start(Writer {
+            ledger: Ledger::open_on(Box::new(storage), options).unwrap(),
+            state: Arc::clone(&state),
+            changes: watch::channel(0).0,
+            clock: Clock::set_to(UnixSeconds(1_800_000_000)),
+            on_stop: Box::new(move |message| *noted.lock().unwrap() = Some(message.to_owned())),
+        });
+        Bench { handle: handle.unwrap(), state, fails, stopped }
+    }
+
+    fn entry(size: u64) -> Vec<Entry> {
+        let record = Record::LedgerExported { by: "auditor".to_owned(), size };
+        vec![Entry::new("ledger", "test", record)]
+    }
+
+    #[tokio::test]
+    async fn commands_at_once_get_consecutive_entries_and_the_state_follows() {
+        let folder = tempfile::tempdir().unwrap();
+        let bench = bench(folder.path());
+        let append = |size| bench.handle.append(Caller::gateway("test"), entry(size));
+        let answers = futures_util::future::join_all((0..50).map(append)).await;
+        let mut indexes: Vec<u64> = answers.into_iter().flat_map(Result::unwrap).collect();
+        indexes.sort_unstable();
+        assert_eq!(indexes, (0..50).collect::<Vec<_>>());
+        let state = bench.state.read().unwrap();
+        assert_eq!((state.size, state.exports.len()), (50, 50));
+    }
+
+    #[tokio::test]
+    async fn a_record_that_the_fold_refuses_is_never_appended_and_hurts_nobody_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let bench = bench(folder.path());
+        let orphan = Record::JobStarted { job: "job-1".to_owned() };
+        let bad =
+            bench.handle.append(Caller::gateway("test"), vec![Entry::new("jobs/job-1", "test", orphan)]);
+        let (bad, good) = tokio::join!(bad, bench.handle.append(Caller::gateway("test"), entry(1)));
+        assert!(matches!(bad, Err(WriterError::Refused { reason }) if reason.contains("unknown job")));
+        assert_eq!(good.unwrap(), [0]);
+        assert_eq!(bench.handle.ledger().head().size, 1);
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_goes_away_stops_the_writer_and_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let bench = bench(folder.path());
+        bench.handle.append(Caller::gateway("test"), entry(1)).await.unwrap();
+        bench.fails.store(true, Ordering::SeqCst);
+        let mut answers = Vec::new();
+        for size in 2..5 {
+            answers.push(bench.handle.append(Caller::gateway("test"), entry(size)).await);
+        }
+        assert!(matches!(answers.last(), Some(Err(WriterError::Stopped))), "{answers:?}");
+        let message = bench.stopped.lock().unwrap().clone().expect("the process was told to end");
+        assert!(message.contains("the disk is gone"), "{message}");
+        assert_eq!(bench.state.read().unwrap().size, 1, "nothing that may not be stored is shown");
+    }
 }

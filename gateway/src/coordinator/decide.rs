@@ -265,7 +265,8 @@ fn decide_round(facts: &RoundFacts, now: UnixSeconds) -> Option<Step> {
     };
     match &facts.stage {
         RoundStage::Uploading { deadline, extended, last_byte, missing, enough } => {
-            let flowing = last_byte.is_some_and(|last| now.get() < last.get().saturating_add(FLOWING_SECONDS));
+            let flowing =
+                last_byte.is_some_and(|last| now.get() < last.get().saturating_add(FLOWING_SECONDS));
             if missing.is_empty() {
                 Some(Step::CloseUploads { round })
             } else if now < *deadline || (flowing && now < *extended) {
@@ -281,7 +282,9 @@ fn decide_round(facts: &RoundFacts, now: UnixSeconds) -> Option<Step> {
                 let waited = now.get() >= since.get().saturating_add(AGREEMENT_GRACE_SECONDS);
                 (missing.is_empty() || waited || now >= *deadline).then_some(Step::CloseAgreement { round })
             }
-            None if now >= *deadline => abort("too few sites signed the agreed set in time".to_owned(), missing),
+            None if now >= *deadline => {
+                abort("too few sites signed the agreed set in time".to_owned(), missing)
+            }
             None => None,
         },
         RoundStage::Unmasking { deadline, sufficient, missing } => {
@@ -347,7 +350,9 @@ mod tests {
         assert_eq!(decide(&consent(4, &["a", "b", "c"]), at(1)), Some(cohort.clone()));
         assert_eq!(decide(&consent(3, &["a", "b", "c"]), at(100)), Some(cohort));
         let aborted = decide(&consent(4, &["a", "b"]), at(1));
-        assert!(matches!(aborted, Some(Step::AbortJob { reason, .. }) if reason.contains("2 sites consented")));
+        assert!(
+            matches!(aborted, Some(Step::AbortJob { reason, .. }) if reason.contains("2 sites consented"))
+        );
     }
 
     #[test]

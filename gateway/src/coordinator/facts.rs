@@ -8,11 +8,11 @@ use konclave_policies::rounds::RoundPolicy;
 
 use super::decide::{JobFacts, JobStage, RoundFacts, RoundStage};
 use super::evaluations::{complete_scores, is_scored, needed};
-use super::live::{LiveRound, Stage};
+use super::live::{LiveRound, RebuildError, Stage};
 use super::{CoordinatorError, agreed_size};
 use crate::core::App;
 use crate::projections::{JobState, PhaseState, RoundState};
-use crate::rounds_store::{Kind, RoundKey};
+use crate::rounds_store::{Kind, RoundKey, StoreError};
 
 /// What is known of a job now; nothing if there is no such job.
 ///
@@ -81,7 +81,8 @@ async fn round_facts(
     let key = RoundKey { job: job.job.clone(), round: round.round };
     let live = match app.live_round(&key).await {
         Ok(live) => live,
-        Err(CoordinatorError::Rebuild(error)) => {
+        // A file that cannot be read now may be readable in a moment: that is an error, not a lost round.
+        Err(CoordinatorError::Rebuild(error)) if !matches!(error, RebuildError::Store(StoreError::Io(_))) => {
             let reason = format!("the round's messages could not be brought back: {error}");
             return Ok(RoundFacts { round: round.round, stage: RoundStage::Lost { reason } });
         }

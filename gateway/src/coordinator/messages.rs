@@ -31,7 +31,10 @@ impl From<MessageError> for ApiError {
             MessageError::Stale { .. } => Self::unavailable(error.to_string(), 1),
             MessageError::NoManifest { .. } => Self::conflict(error.to_string()),
             MessageError::Rejected(rejection) => {
-                let at = |site: SiteId| FieldError { at: site.to_string(), detail: "sent what is refused".to_owned() };
+                let at = |site: SiteId| FieldError {
+                    at: site.to_string(),
+                    detail: "sent what is refused".to_owned(),
+                };
                 let errors = rejection.culprits().into_iter().map(at).collect();
                 Self::rejected_at(rejection.to_string(), errors)
             }
@@ -88,7 +91,10 @@ impl App {
                 return Err(wrong_phase(&known, "key advertisements", "advertise-keys"));
             }
             if *advertisement.site() != sender {
-                return Err(ApiError::rejected(format!("{sender} sent the keys of {}", advertisement.site())));
+                return Err(ApiError::rejected(format!(
+                    "{sender} sent the keys of {}",
+                    advertisement.site()
+                )));
             }
             let enrolled = app.state().sites.get(&sender).map(|member| member.certificate.clone());
             if enrolled.as_ref() != Some(&advertisement.certificate) {
@@ -143,7 +149,10 @@ impl App {
                 if one.from != sender || one.verify(&roster).is_err() {
                     let at = format!("/ciphertexts/{index}");
                     let detail = "is not signed by the sender for this job, roster and receiver".to_owned();
-                    return Err(ApiError::rejected_at(format!("{at} {detail}"), vec![FieldError { at, detail }]));
+                    return Err(ApiError::rejected_at(
+                        format!("{at} {detail}"),
+                        vec![FieldError { at, detail }],
+                    ));
                 }
             }
             app.rounds().put(&kind, &sender, &ciphertexts)?;
@@ -205,7 +214,8 @@ impl App {
                 Err(ApiError::wrong_round(format!("{key} was aborted: {reason}")))
             }
             None => {
-                let current = known.current_round().map(|round| format!("; under way is round {}", round.round));
+                let current =
+                    known.current_round().map(|round| format!("; under way is round {}", round.round));
                 Err(ApiError::wrong_round(format!("{key} has not begun{}", current.unwrap_or_default())))
             }
         }

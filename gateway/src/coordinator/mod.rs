@@ -128,9 +128,10 @@ fn sweep(app: &App) {
     let over: Vec<RoundKey> = {
         let state = app.state();
         let rounds = state.jobs.values().flat_map(|job| {
-            let over = job.rounds.values().filter(|round| {
-                job.is_over() || round.outcome != crate::projections::OutcomeState::Open
-            });
+            let over = job
+                .rounds
+                .values()
+                .filter(|round| job.is_over() || round.outcome != crate::projections::OutcomeState::Open);
             over.map(|round| RoundKey { job: job.job.clone(), round: round.round })
         });
         rounds.collect()
@@ -157,7 +158,10 @@ impl App {
     ///
     /// # Errors
     /// [`CoordinatorError::Missing`] if its policy is not known.
-    pub fn job_and_policy(&self, job: &JobId) -> Result<Option<(JobState, Arc<RoundPolicy>)>, CoordinatorError> {
+    pub fn job_and_policy(
+        &self,
+        job: &JobId,
+    ) -> Result<Option<(JobState, Arc<RoundPolicy>)>, CoordinatorError> {
         let state = self.state();
         let Some(known) = state.jobs.get(job) else { return Ok(None) };
         let policy = state.policies.get(&known.policy).cloned();

@@ -5,9 +5,9 @@ use std::sync::PoisonError;
 use konclave_crypto::{MemberRole, SiteId};
 use konclave_openapi::work::WorkItem;
 
+use super::CoordinatorError;
 use super::evaluations::{is_scored, needed};
 use super::live::{LiveRound, Stage};
-use super::CoordinatorError;
 use crate::core::App;
 use crate::projections::{JobState, PhaseState, RoundState};
 use crate::rounds_store::{Kind, RoundKey};

@@ -15,6 +15,9 @@ use crate::error::ApiError;
 use crate::projections::to_digest;
 use crate::writer::WriterError;
 
+/// Locks that are kept though nobody holds them: whoever asks for many aggregates must not fill the memory.
+const MAX_IDLE_LOCKS: usize = 1024;
+
 /// One entry to append.
 #[derive(Debug, Clone)]
 pub struct Entry {
@@ -34,13 +37,6 @@ pub struct Entry {
     pub statement: Option<Envelope>,
     /// What happened.
     pub record: Record,
-}
-
-/// What was appended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RecordedEntry {
-    /// The entry's index.
-    pub index: u64,
 }
 
 impl Entry {
@@ -116,7 +112,9 @@ impl From<CommandError> for ApiError {
             CommandError::Writer(WriterError::Stopped) => {
                 Self::unavailable("the gateway is stopping; read the state again later", 5)
             }
-            CommandError::RecordTooLarge { .. } | CommandError::Inexact(_) => Self::rejected(error.to_string()),
+            CommandError::RecordTooLarge { .. } | CommandError::Inexact(_) => {
+                Self::rejected(error.to_string())
+            }
             CommandError::Blob(source) => source.into(),
             CommandError::Writer(WriterError::Refused { .. })
             | CommandError::Encode(_)
@@ -130,25 +128,27 @@ impl App {
     pub async fn lock(&self, aggregate: impl Into<String>) -> OwnedMutexGuard<()> {
         let lock = {
             let mut aggregates = self.0.aggregates.lock().unwrap_or_else(PoisonError::into_inner);
+            if aggregates.len() > MAX_IDLE_LOCKS {
+                aggregates.retain(|_, lock| Arc::strong_count(lock) > 1);
+            }
             Arc::clone(aggregates.entry(aggregate.into()).or_default())
         };
         lock.lock_owned().await
     }
 
-    /// Appends the entries together, durably, and applies them to the state before it returns. The caller has
+    /// Appends the entries together, durably, and applies them to the state before it returns their indexes. The caller has
     /// checked its rules under [`App::lock`] and still holds the guard.
     ///
     /// # Errors
     /// [`CommandError`]; nothing was appended.
-    pub async fn append(&self, caller: &Caller, entries: Vec<Entry>) -> Result<Vec<RecordedEntry>, CommandError> {
+    pub async fn append(&self, caller: &Caller, entries: Vec<Entry>) -> Result<Vec<u64>, CommandError> {
         for entry in &entries {
             let bytes = canonical_json(&entry.record.to_value()?)?.len();
             if bytes > MAX_RECORD_BYTES {
                 return Err(CommandError::RecordTooLarge { action: entry.record.action(), bytes });
             }
         }
-        let indexes = self.0.ledger.append(caller.clone(), entries).await?;
-        Ok(indexes.into_iter().map(|index| RecordedEntry { index }).collect())
+        Ok(self.0.ledger.append(caller.clone(), entries).await?)
     }
 
     /// Names a JSON document for a record, storing it as a blob if it is too large to be inline.

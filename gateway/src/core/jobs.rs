@@ -12,7 +12,7 @@ use konclave_policies::rounds::{RewardRules, RoundPolicy};
 use super::statements::field;
 use super::{App, Caller, CommandError, Entry};
 use crate::error::ApiError;
-use crate::projections::{ModelState, State, to_hash};
+use crate::projections::{State, to_hash};
 
 /// The largest request, in bytes of canonical JSON: it is part of a ledger entry.
 const MAX_REQUEST_BYTES: usize = 8 * 1024;
@@ -47,24 +47,28 @@ impl App {
 
     fn checked_request(&self, organisation: &str, request: NewJob) -> Result<(Record, JobId), ApiError> {
         let state = self.state();
-        let policy = state.current_policy().ok_or_else(|| ApiError::internal("no rounds policy is in force"))?;
+        let policy =
+            state.current_policy().ok_or_else(|| ApiError::internal("no rounds policy is in force"))?;
         let model = state.model(&request.model).filter(|model| model.organisation == organisation);
-        let model = model.ok_or_else(|| refuse("/model", "is not a registered model of your organisation"))?;
-        let manifest_heads = model.heads;
-        check_request(&request, policy, manifest_heads)?;
+        let model =
+            model.ok_or_else(|| refuse("/model", "is not a registered model of your organisation"))?;
+        check_request(&request, policy, model.heads)?;
         let invited = invited(&state, &request, policy, self)?;
         let budget_micro = check_budget(&request.budget_micro)?;
         let body = serde_json::to_value(&request).map_err(CommandError::from)?;
         let bytes = canonical_json(&body).map_err(CommandError::from)?.len();
         if bytes > MAX_REQUEST_BYTES {
-            return Err(refuse("", &format!("the request has {bytes} bytes, at most {MAX_REQUEST_BYTES} are kept")));
+            return Err(refuse(
+                "",
+                &format!("the request has {bytes} bytes, at most {MAX_REQUEST_BYTES} are kept"),
+            ));
         }
         let job: JobId = format!("job-{}", state.job_order.len() + 1).parse().map_err(ApiError::internal)?;
         let record = Record::JobRequested {
             job: job.to_string(),
             organisation: organisation.to_owned(),
             model: to_hash(&request.model),
-            initial_parameters: to_hash(&initial(model)),
+            initial_parameters: to_hash(&model.initial_parameters),
             invited: invited.iter().map(ToString::to_string).collect(),
             rounds: request.rounds,
             scoring_rounds: request.scoring_rounds.clone(),
@@ -75,10 +79,6 @@ impl App {
         };
         Ok((record, job))
     }
-}
-
-fn initial(model: &ModelState) -> konclave_crypto::Digest {
-    model.initial_parameters
 }
 
 fn refuse(at: &str, detail: &str) -> ApiError {
@@ -100,7 +100,11 @@ fn check_request(request: &NewJob, policy: &RoundPolicy, heads: u16) -> Result<(
         return Err(refuse("/rounds", &format!("must be 1 to {MAX_ROUNDS}")));
     }
     let mut scoring = BTreeSet::new();
-    if !request.scoring_rounds.iter().all(|round| (1..=request.rounds).contains(round) && scoring.insert(*round)) {
+    if !request
+        .scoring_rounds
+        .iter()
+        .all(|round| (1..=request.rounds).contains(round) && scoring.insert(*round))
+    {
         return Err(refuse("/scoring_rounds", "must name rounds of this job, each once"));
     }
     Ok(())

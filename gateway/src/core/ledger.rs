@@ -23,17 +23,28 @@ impl App {
         let key: VerifierKey = vkey.parse().map_err(ApiError::internal)?;
         let own = new.line.trim_end().strip_prefix("\u{2014} ").and_then(|line| line.split_once(' '));
         if own.is_none_or(|(name, _)| name != key.name().as_str()) {
-            return Err(ApiError::rejected(format!("the line is not by {}, the witness key of {site}", key.name())));
+            return Err(ApiError::rejected(format!(
+                "the line is not by {}, the witness key of {site}",
+                key.name()
+            )));
         }
         let grown = |size: u64| {
-            let detail = format!("the ledger has {size} entries by now, the cosignature is for {}; cosign anew", new.size);
+            let detail = format!(
+                "the ledger has {size} entries by now, the cosignature is for {}; cosign anew",
+                new.size
+            );
             ApiError::conflict(detail)
         };
-        let size = self.ledger().read(|ledger: &Ledger| ledger.head().size).await.map_err(CommandError::from)?;
+        let size =
+            self.ledger().read(|ledger: &Ledger| ledger.head().size).await.map_err(CommandError::from)?;
         if size != new.size {
             return Err(grown(size));
         }
-        let added = self.ledger().add_cosignature(new.line.trim_end().to_owned()).await.map_err(CommandError::from)?;
+        let added = self
+            .ledger()
+            .add_cosignature(new.line.trim_end().to_owned())
+            .await
+            .map_err(CommandError::from)?;
         match added {
             Ok(()) => Ok(()),
             Err(error @ (CosignError::Line(_) | CosignError::UnknownWitness { .. })) => {
@@ -44,7 +55,9 @@ impl App {
                     Ok(_) | Err(_) => Err(ApiError::rejected(error.to_string())),
                 }
             }
-            Err(error @ (CosignError::NotStored(_) | CosignError::Poisoned)) => Err(ApiError::internal(error)),
+            Err(error @ (CosignError::NotStored(_) | CosignError::Poisoned)) => {
+                Err(ApiError::internal(error))
+            }
         }
     }
 
@@ -70,7 +83,8 @@ impl App {
     pub async fn statement<S: Statement>(&self, digest: Hash) -> Result<S, ApiError> {
         let found = self.ledger().read(move |ledger: &Ledger| ledger.get_statement(&digest)).await;
         let envelope = found.map_err(CommandError::from)?.map_err(ApiError::internal)?;
-        let envelope = envelope.ok_or_else(|| ApiError::internal(format!("the statement {digest} is missing")))?;
+        let envelope =
+            envelope.ok_or_else(|| ApiError::internal(format!("the statement {digest} is missing")))?;
         let payload = envelope.unverified_payload().map_err(ApiError::internal)?;
         serde_json::from_slice(&payload).map_err(ApiError::internal)
     }

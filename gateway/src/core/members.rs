@@ -38,7 +38,9 @@ pub enum EnrolError {
     #[error("the membership certificate is not accepted: {0}")]
     Certificate(#[from] konclave_crypto::MembershipError),
     /// Another member has the same key.
-    #[error("the TLS or identity key of `{site}` is already enrolled as `{other}`; every member needs its own keys")]
+    #[error(
+        "the TLS or identity key of `{site}` is already enrolled as `{other}`; every member needs its own keys"
+    )]
     KeyInUse {
         /// Who is to be enrolled.
         site: SiteId,

@@ -23,12 +23,12 @@ use konclave_crypto::{ConsortiumRoot, Digest, IdentityKey, MembershipCertificate
 use konclave_policies::authorization::Authorizer;
 use tokio::sync::watch;
 
-pub use clock::Clock;
-pub use commands::{CommandError, Entry, RecordedEntry};
-pub use members::{EnrolError, NewClient, NewMember};
-pub use open::{CoreOptions, OpenError, replay};
 pub use audience::EVALUATORS_ONLY;
 pub use caller::{Caller, IdempotencyKey};
+pub use clock::Clock;
+pub use commands::{CommandError, Entry};
+pub use members::{EnrolError, NewClient, NewMember};
+pub use open::{CoreOptions, OpenError, replay};
 
 use crate::blobs::BlobStore;
 use crate::config::Config;

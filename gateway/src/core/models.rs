@@ -39,7 +39,9 @@ impl App {
             if known.organisation == organisation && known.name == new.name {
                 return Ok(model);
             }
-            return Err(ApiError::conflict("a model with this manifest is registered under another name or by another organisation"));
+            return Err(ApiError::conflict(
+                "a model with this manifest is registered under another name or by another organisation",
+            ));
         }
         self.repeated(caller)?;
         let record = Record::ModelRegistered {
@@ -66,10 +68,16 @@ impl App {
                 ("/manifest/initial_parameters", manifest.initial_parameters),
             ] {
                 if !app.blobs().exists(&digest) || !app.blobs().owners(&digest)?.contains(&organisation) {
-                    return Err(refuse(at, "is not a blob that your organisation uploaded; PUT /v1/blobs/{digest} first"));
+                    return Err(refuse(
+                        at,
+                        "is not a blob that your organisation uploaded; PUT /v1/blobs/{digest} first",
+                    ));
                 }
             }
-            check_parameters(File::open(app.blobs().path(&manifest.initial_parameters))?, manifest.coordinates)
+            check_parameters(
+                File::open(app.blobs().path(&manifest.initial_parameters))?,
+                manifest.coordinates,
+            )
         })
         .await
         .map_err(ApiError::internal)?
@@ -90,12 +98,20 @@ fn check_manifest(manifest: &ModelManifest) -> Result<(), ApiError> {
             return Err(refuse(&at("name"), "must be named once, and the tensors sorted by name"));
         }
         last = &tensor.name;
-        let size = tensor.shape.iter().try_fold(1_u64, |size, side| size.checked_mul(*side)).filter(|size| *size > 0);
+        let size = tensor
+            .shape
+            .iter()
+            .try_fold(1_u64, |size, side| size.checked_mul(*side))
+            .filter(|size| *size > 0);
         let sum = size.and_then(|size| coordinates.checked_add(size)).filter(|sum| *sum < MAX_COORDINATES);
-        coordinates = sum.ok_or_else(|| refuse(&at("shape"), "must hold at least one and below 2^32 coordinates"))?;
+        coordinates =
+            sum.ok_or_else(|| refuse(&at("shape"), "must hold at least one and below 2^32 coordinates"))?;
     }
     if coordinates == 0 || coordinates != manifest.coordinates {
-        return Err(refuse("/manifest/coordinates", &format!("must be the sum of the tensors' sizes, {coordinates}")));
+        return Err(refuse(
+            "/manifest/coordinates",
+            &format!("must be the sum of the tensors' sizes, {coordinates}"),
+        ));
     }
     if manifest.heads == 0 {
         return Err(refuse("/manifest/heads", "must be at least 1"));
@@ -135,8 +151,10 @@ mod tests {
     use konclave_openapi::models::ParameterTensor;
 
     fn manifest(tensors: &[(&str, &[u64])], coordinates: u64) -> ModelManifest {
-        let tensor =
-            |(name, shape): &(&str, &[u64])| ParameterTensor { name: (*name).to_owned(), shape: shape.to_vec() };
+        let tensor = |(name, shape): &(&str, &[u64])| ParameterTensor {
+            name: (*name).to_owned(),
+            shape: shape.to_vec(),
+        };
         ModelManifest {
             parameters: tensors.iter().map(tensor).collect(),
             coordinates,

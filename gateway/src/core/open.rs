@@ -145,7 +145,8 @@ impl App {
                 let root = self.consortium_root().0.to_string();
                 let record = Record::LedgerCreated { vkey, root, gateway };
                 let object = format!("ledger/{}", self.config().settings.origin);
-                entries.push(Entry::new(object, "the ledger begins", record).changing(None, Some(certificate)));
+                entries
+                    .push(Entry::new(object, "the ledger begins", record).changing(None, Some(certificate)));
             }
             Some(known) if known != *self.certificate() => {
                 let record = Record::GatewayCertified { gateway };
@@ -157,10 +158,11 @@ impl App {
         }
         if known_policy != Some(policy.digest()) {
             let digest = to_hash(&policy.digest());
-            let entry = Entry::new("policies/rounds", "the rounds policy in the gateway's folder", Record::PolicySet {
-                policy: digest,
-                text,
-            })
+            let entry = Entry::new(
+                "policies/rounds",
+                "the rounds policy in the gateway's folder",
+                Record::PolicySet { policy: digest, text },
+            )
             .changing(known_policy.as_ref().map(to_hash), Some(digest));
             entries.push(entry);
         }

@@ -31,7 +31,8 @@ impl App {
             PublicKey(*member.certificate.membership.identity_key.as_bytes())
         };
         statements::verify(envelope, &key).map_err(|error| {
-            let detail = format!("the statement is not accepted: {error}; sign it with the identity key of {site}");
+            let detail =
+                format!("the statement is not accepted: {error}; sign it with the identity key of {site}");
             ApiError::rejected_at(detail, vec![field("/statement", "signature, type or payload is wrong")])
         })
     }
@@ -80,7 +81,10 @@ impl App {
 
     fn check_deposit(&self, site: &SiteId, stated: &DepositStatement) -> Result<(), ApiError> {
         let refuse = |at: &str, detail: &str| {
-            Err(ApiError::rejected_at(format!("the deposit is refused: {at}: {detail}"), vec![field(at, detail)]))
+            Err(ApiError::rejected_at(
+                format!("the deposit is refused: {at}: {detail}"),
+                vec![field(at, detail)],
+            ))
         };
         let entity = self.state().sites.get(site).map(|member| member.legal_entity().to_owned());
         if stated.legal_entity.is_some() && stated.legal_entity != entity {
@@ -94,8 +98,14 @@ impl App {
             if count.task.is_empty() || count.task.len() > 200 || !tasks.insert(&count.task) {
                 return refuse("catalogue_tasks/task", "must be named once, in 1 to 200 bytes");
             }
-            if count.records > MAX_COUNT || count.unique_structures > count.records || count.scaffolds > count.records {
-                return refuse("catalogue_tasks/records", "cannot have more structures or scaffolds than records");
+            if count.records > MAX_COUNT
+                || count.unique_structures > count.records
+                || count.scaffolds > count.records
+            {
+                return refuse(
+                    "catalogue_tasks/records",
+                    "cannot have more structures or scaffolds than records",
+                );
             }
         }
         Ok(())
@@ -129,7 +139,9 @@ impl App {
             match known.consents.get(site) {
                 Some(given) if given.statement == digest => return Ok(()),
                 Some(_) => {
-                    return Err(ApiError::already_sent(format!("{site} has answered the invitation to {job}")));
+                    return Err(ApiError::already_sent(format!(
+                        "{site} has answered the invitation to {job}"
+                    )));
                 }
                 None => {}
             }
@@ -149,8 +161,9 @@ impl App {
                 (record, "the site does not take part")
             }
         };
-        let entry =
-            Entry::new(format!("jobs/{job}/consents/{site}"), reason, record).about_site(site).stated_in(envelope);
+        let entry = Entry::new(format!("jobs/{job}/consents/{site}"), reason, record)
+            .about_site(site)
+            .stated_in(envelope);
         self.append_one(caller, entry).await?;
         Ok(())
     }
@@ -166,7 +179,8 @@ impl App {
         envelope: Envelope,
     ) -> Result<u64, ApiError> {
         let stated: EvaluationStatement = self.verified(evaluator, &envelope)?;
-        let job: JobId = stated.job.parse().map_err(|_| ApiError::not_found(format!("job {}", stated.job)))?;
+        let job: JobId =
+            stated.job.parse().map_err(|_| ApiError::not_found(format!("job {}", stated.job)))?;
         let evaluation = to_digest(&envelope.digest());
         let _guard = self.lock_job(&job).await;
         let asked = self.asked_evaluation(&job, &stated).await?;
@@ -178,14 +192,18 @@ impl App {
             match known {
                 Some(known) if known.evaluation == evaluation => return Ok(known.entry),
                 Some(_) => {
-                    let detail = format!("{evaluator} has scored these parameters of {job}; the first score stands");
+                    let detail =
+                        format!("{evaluator} has scored these parameters of {job}; the first score stands");
                     return Err(ApiError::already_sent(detail));
                 }
                 None => {}
             }
         }
         if self.clock().now() >= asked.deadline {
-            return Err(ApiError::wrong_round(format!("evaluations of round {} of {job} are closed", asked.round)));
+            return Err(ApiError::wrong_round(format!(
+                "evaluations of round {} of {job} are closed",
+                asked.round
+            )));
         }
         self.check_idempotency(caller)?;
         let record = Record::EvaluationRecorded {
@@ -216,9 +234,11 @@ impl App {
             .map_err(ApiError::internal)??;
         let parameters = to_digest(&stated.model);
         let wanted = all.into_iter().find(|needed| needed.parameters == parameters);
-        let refuse = |at: &str, detail: String| ApiError::rejected_at(detail.clone(), vec![field(at, &detail)]);
-        let wanted = wanted
-            .ok_or_else(|| refuse("model", format!("{parameters} is not among the parameters of {job} to score")))?;
+        let refuse =
+            |at: &str, detail: String| ApiError::rejected_at(detail.clone(), vec![field(at, &detail)]);
+        let wanted = wanted.ok_or_else(|| {
+            refuse("model", format!("{parameters} is not among the parameters of {job} to score"))
+        })?;
         if RoundNumber::new(stated.round) != Ok(wanted.round) {
             return Err(refuse("round", format!("these parameters belong to round {}", wanted.round)));
         }
@@ -236,8 +256,7 @@ impl App {
     /// Appends one entry; its index.
     pub(crate) async fn append_one(&self, caller: &Caller, entry: Entry) -> Result<u64, ApiError> {
         let recorded = self.append(caller, vec![entry]).await?;
-        let first = recorded.first().ok_or_else(|| ApiError::internal("no entry was appended"))?;
-        Ok(first.index)
+        recorded.first().copied().ok_or_else(|| ApiError::internal("no entry was appended"))
     }
 
     /// The entry that a request with the same idempotency key made, if there is one.
@@ -263,7 +282,8 @@ fn own(site: &SiteId, stated: &str) -> Result<(), ApiError> {
     if stated == site.as_str() {
         return Ok(());
     }
-    let detail = format!("the statement is {stated}'s, but {site} sent it; members state only for themselves");
+    let detail =
+        format!("the statement is {stated}'s, but {site} sent it; members state only for themselves");
     Err(ApiError::rejected_at(detail, vec![field("site", "is not the sender")]))
 }
 

@@ -9,8 +9,8 @@ use konclave_ledger::records::Record;
 use konclave_policies::rounds::RoundPolicy;
 
 use super::{
-    ClientState, DepositState, EvaluationState, FoldError, IdempotentRequest, JobState, ModelState, SiteState, State,
-    to_digest,
+    ClientState, DepositState, EvaluationState, FoldError, IdempotentRequest, JobState, ModelState,
+    SiteState, State, to_digest,
 };
 use crate::core::IdempotencyKey;
 
@@ -61,7 +61,12 @@ impl Place {
 
     /// A record that belongs to another part of the fold: this software's own fault.
     pub(super) fn misplaced(&self, record: &Record) -> FoldError {
-        FoldError::Unknown { index: self.index, action: self.action, what: "action", id: record.action().to_owned() }
+        FoldError::Unknown {
+            index: self.index,
+            action: self.action,
+            what: "action",
+            id: record.action().to_owned(),
+        }
     }
 }
 
@@ -116,7 +121,8 @@ impl State {
             }
             Record::PolicySet { policy, text } => {
                 let digest = to_digest(&policy);
-                let parsed = RoundPolicy::parse("policy.set", &text).ok().filter(|read| read.digest() == digest);
+                let parsed =
+                    RoundPolicy::parse("policy.set", &text).ok().filter(|read| read.digest() == digest);
                 let field = FoldError::Field { index: place.index, action: place.action, field: "text" };
                 self.policies.insert(digest, Arc::new(parsed.ok_or(field)?));
                 self.policy = Some(digest);
@@ -149,7 +155,16 @@ impl State {
                     entry: place.index,
                 });
             }
-            Record::ModelRegistered { model, name, organisation, manifest, coordinates, heads, initial_parameters, .. } => {
+            Record::ModelRegistered {
+                model,
+                name,
+                organisation,
+                manifest,
+                coordinates,
+                heads,
+                initial_parameters,
+                ..
+            } => {
                 self.models.push(ModelState {
                     model: to_digest(&model),
                     name,

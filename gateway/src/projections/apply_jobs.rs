@@ -7,11 +7,12 @@ use konclave_ledger::records::Record;
 
 use super::apply::Place;
 use super::{
-    AgreedState, ConsentState, FoldError, JobState, OpenedState, OutcomeState,
-    ParticipationState, PhaseState, RoundState, State, StatementState, to_digest,
+    AgreedState, ConsentState, FoldError, JobState, OpenedState, OutcomeState, ParticipationState,
+    PhaseState, RoundState, State, StatementState, to_digest,
 };
 
 impl State {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "all other records are those of rounds, or of no job")]
     pub(super) fn fold_job(&mut self, place: &Place, record: Record) -> Result<(), FoldError> {
         match record {
             Record::JobRequested {
@@ -51,8 +52,7 @@ impl State {
             }
             Record::ConsentGiven { job, site, statement } => {
                 let site: SiteId = place.parse("site", &site)?;
-                let consent =
-                    ConsentState { accepted: true, rule: None, statement: to_digest(&statement) };
+                let consent = ConsentState { accepted: true, rule: None, statement: to_digest(&statement) };
                 place.job(self, &job)?.consents.insert(site, consent);
             }
             Record::ConsentRefused { job, site, rule, statement } => {
@@ -93,6 +93,7 @@ impl State {
         Ok(())
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "`fold` has told the other records apart")]
     pub(super) fn fold_round(&mut self, place: &Place, record: Record) -> Result<(), FoldError> {
         match record {
             Record::RoundContext { job, round, context, signed, scoring, parameters, deadline } => {
@@ -142,7 +143,9 @@ impl State {
                 let culprits = place.sites("culprits", &culprits)?;
                 round_of(self, place, &job, round)?.outcome = OutcomeState::Aborted { reason, culprits };
             }
-            Record::ParticipationRecorded { job, round, site, uploaded, agreed, signed, unmasked, .. } => {
+            Record::ParticipationRecorded {
+                job, round, site, uploaded, agreed, signed, unmasked, ..
+            } => {
                 let site = place.parse("site", &site)?;
                 let part = ParticipationState { uploaded, agreed, signed, unmasked };
                 round_of(self, place, &job, round)?.participation.insert(site, part);

@@ -99,7 +99,8 @@ impl JobState {
     /// How many rounds were opened.
     #[must_use]
     pub fn rounds_opened(&self) -> u32 {
-        let opened = self.rounds.values().filter(|round| matches!(round.outcome, OutcomeState::Opened(_))).count();
+        let opened =
+            self.rounds.values().filter(|round| matches!(round.outcome, OutcomeState::Opened(_))).count();
         u32::try_from(opened).unwrap_or(u32::MAX)
     }
 

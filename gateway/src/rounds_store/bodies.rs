@@ -50,7 +50,9 @@ pub enum BodyError {
         expected: u64,
     },
     /// All bytes came, but they are not the ones in the manifest. The body begins anew.
-    #[error("the body's Merkle root is {found}, the manifest says {expected}; send the body again from offset 0")]
+    #[error(
+        "the body's Merkle root is {found}, the manifest says {expected}; send the body again from offset 0"
+    )]
     Root {
         /// What came.
         found: Digest,

@@ -89,7 +89,12 @@ impl RoundsStore {
     ///
     /// # Errors
     /// [`StoreError::AlreadySent`] if a different one came before.
-    pub fn known<T: Serialize>(&self, kind: &Kind<'_>, site: &SiteId, message: &T) -> Result<Option<Stored>, StoreError> {
+    pub fn known<T: Serialize>(
+        &self,
+        kind: &Kind<'_>,
+        site: &SiteId,
+        message: &T,
+    ) -> Result<Option<Stored>, StoreError> {
         let bytes = serde_json::to_vec(message).map_err(StoreError::Encode)?;
         match std::fs::read(kind.folder(self).join(format!("{site}.json"))) {
             Ok(found) if found == bytes => Ok(Some(Stored::Known)),
@@ -103,7 +108,12 @@ impl RoundsStore {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn put<T: Serialize>(&self, kind: &Kind<'_>, site: &SiteId, message: &T) -> Result<Stored, StoreError> {
+    pub fn put<T: Serialize>(
+        &self,
+        kind: &Kind<'_>,
+        site: &SiteId,
+        message: &T,
+    ) -> Result<Stored, StoreError> {
         if let Some(known) = self.known(kind, site, message)? {
             return Ok(known);
         }
@@ -159,9 +169,9 @@ impl RoundsStore {
     pub fn proposal<T: DeserializeOwned>(&self, key: &RoundKey) -> Result<Option<T>, StoreError> {
         let path = self.round(key).join("proposal.json");
         match std::fs::read(&path) {
-            Ok(bytes) => {
-                serde_json::from_slice(&bytes).map(Some).map_err(|source| StoreError::Damaged { path, source })
-            }
+            Ok(bytes) => serde_json::from_slice(&bytes)
+                .map(Some)
+                .map_err(|source| StoreError::Damaged { path, source }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error.into()),
         }
@@ -205,7 +215,8 @@ impl RoundsStore {
         for entry in entries {
             let path = entry?.path();
             // A crash can leave a temporary file with another ending; it was never acknowledged.
-            let name = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(".json"));
+            let name =
+                path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(".json"));
             if let Some(site) = name.and_then(|name| name.parse().ok()) {
                 files.insert(site, path);
             }

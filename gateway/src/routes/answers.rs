@@ -21,7 +21,12 @@ impl<T: Serialize> IntoResponse for Created<T> {
 }
 
 /// Whether the policies allow it: for leaving out of a list what a principal may not see.
-pub(crate) fn may(authorizer: &Authorizer, principal: &Principal, action: Action, resource: &Resource) -> bool {
+pub(crate) fn may(
+    authorizer: &Authorizer,
+    principal: &Principal,
+    action: Action,
+    resource: &Resource,
+) -> bool {
     let asking = konclave_policies::authorization::Principal {
         id: principal.id.clone(),
         roles: principal.roles.clone(),

@@ -96,7 +96,8 @@ async fn list_statements(
         let whole = Action::ReadStatement.on(id.to_string(), Some(&job.organisation));
         if !may(app.authorizer(), &principal, Action::ReadStatement, &whole) {
             statement.lines.retain(|line| {
-                let resource = Action::ReadStatement.on(format!("{id}/{}", line.legal_entity), Some(&line.legal_entity));
+                let resource =
+                    Action::ReadStatement.on(format!("{id}/{}", line.legal_entity), Some(&line.legal_entity));
                 may(app.authorizer(), &principal, Action::ReadStatement, &resource)
             });
             if statement.lines.is_empty() {

@@ -27,7 +27,12 @@ pub fn router() -> OpenApiRouter<App> {
 }
 
 /// The job, if the principal may do this with it.
-pub(crate) fn visible_job(app: &App, principal: &Principal, id: &JobId, action: Action) -> Result<JobState, ApiError> {
+pub(crate) fn visible_job(
+    app: &App,
+    principal: &Principal,
+    id: &JobId,
+    action: Action,
+) -> Result<JobState, ApiError> {
     let known = app.state().jobs.get(id).cloned().ok_or_else(|| ApiError::not_found(format!("job {id}")))?;
     authorize(app.authorizer(), principal, action, &action.on(id.to_string(), Some(&known.organisation)))?;
     Ok(known)

@@ -80,7 +80,10 @@ fn checkpoint(ledger: &Ledger) -> CheckpointView {
     get, path = "/v1/ledger/checkpoint", tag = "ledger",
     responses((status = 200, description = "The checkpoint with the cosignatures gathered so far", body = CheckpointView))
 )]
-async fn read_checkpoint(State(app): State<App>, principal: Principal) -> Result<Json<CheckpointView>, ApiError> {
+async fn read_checkpoint(
+    State(app): State<App>,
+    principal: Principal,
+) -> Result<Json<CheckpointView>, ApiError> {
     may_read(&app, &principal)?;
     Ok(Json(look(&app, |ledger| Ok(checkpoint(ledger))).await?))
 }
@@ -98,9 +101,11 @@ async fn list_entries(
     may_read(&app, &principal)?;
     let limit = page_limit(&PageQuery { cursor: None, limit: query.limit })?;
     let after = match &query.cursor {
-        Some(cursor) => {
-            Some(cursor.parse().map_err(|_| ApiError::invalid_field("cursor", "is not a `next_cursor` of this list"))?)
-        }
+        Some(cursor) => Some(
+            cursor
+                .parse()
+                .map_err(|_| ApiError::invalid_field("cursor", "is not a `next_cursor` of this list"))?,
+        ),
         None => None,
     };
     let filter = Filter {
@@ -236,7 +241,8 @@ async fn export(
     authorize(app.authorizer(), &principal, Action::ExportLedger, &resource)?;
     let mut caller = idempotency::caller(&principal, &id);
     let key = idempotency::idempotency_key(&headers)?;
-    caller.idempotency = key.map(|key| IdempotencyKey::new(&principal.id, "POST /v1/ledger/exports", key, b""));
+    caller.idempotency =
+        key.map(|key| IdempotencyKey::new(&principal.id, "POST /v1/ledger/exports", key, b""));
     let body = app.export_ledger(&caller, &principal.id).await?;
     Ok(Created { location: "/checkpoint".to_owned(), body })
 }

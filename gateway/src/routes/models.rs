@@ -29,7 +29,10 @@ pub fn router() -> OpenApiRouter<App> {
     post, path = "/v1/models", tag = "models", request_body = NewModel,
     responses((status = 201, description = "The model is registered", body = Model))
 )]
-async fn register_model(State(app): State<App>, command: Command<NewModel>) -> Result<Created<Model>, ApiError> {
+async fn register_model(
+    State(app): State<App>,
+    command: Command<NewModel>,
+) -> Result<Created<Model>, ApiError> {
     let Command { principal, caller, body } = command;
     let resource = Action::CreateModel.on("new", Some(&principal.organisation));
     authorize(app.authorizer(), &principal, Action::CreateModel, &resource)?;

@@ -6,15 +6,12 @@ use crate::error::ApiError;
 use crate::extract::page_limit;
 
 /// One page of `items`, which only grow at the end: a cursor stays good.
-pub(crate) fn page<T>(
-    items: impl Iterator<Item = T>,
-    query: &PageQuery,
-) -> Result<Page<T>, ApiError> {
+pub(crate) fn page<T>(items: impl Iterator<Item = T>, query: &PageQuery) -> Result<Page<T>, ApiError> {
     let limit = page_limit(query)?;
     let start: usize = match &query.cursor {
-        Some(cursor) => {
-            cursor.parse().map_err(|_| ApiError::invalid_field("cursor", "is not a `next_cursor` of this list"))?
-        }
+        Some(cursor) => cursor
+            .parse()
+            .map_err(|_| ApiError::invalid_field("cursor", "is not a `next_cursor` of this list"))?,
         None => 0,
     };
     let mut items: Vec<T> = items.skip(start).take(limit + 1).collect();

@@ -114,7 +114,11 @@ async fn read_agreement(
     seat(&app, &principal, &job, &site)?;
     let key = RoundKey { job, round };
     let proposal = app.with_round(&key, &site, |live, _| Ok(live.proposal().cloned())).await?;
-    let wrong = || ApiError::wrong_round(format!("{key} has no proposal to sign: uploads are still open, or the sum is being opened"));
+    let wrong = || {
+        ApiError::wrong_round(format!(
+            "{key} has no proposal to sign: uploads are still open, or the sum is being opened"
+        ))
+    };
     Ok(Json(proposal.ok_or_else(wrong)?))
 }
 
@@ -135,7 +139,8 @@ async fn sign_agreement(
     named(&site, &signature.site)?;
     let key = RoundKey { job, round };
     let (sender, now) = (site.clone(), app.clock().now());
-    app.with_round(&key, &site, move |live, store| live.accept_agreement(store, &sender, &signature, now)).await?;
+    app.with_round(&key, &site, move |live, store| live.accept_agreement(store, &sender, &signature, now))
+        .await?;
     app.notify();
     Ok(StatusCode::NO_CONTENT)
 }

@@ -64,7 +64,9 @@ async fn read_roster(
 ) -> Result<Json<RosterView>, ApiError> {
     let known = visible_job(&app, &principal, &job, Action::ReadJob)?;
     let digest = known.roster.ok_or_else(|| {
-        ApiError::wrong_round(format!("{job} has no roster yet: keys are still being advertised, or consent is open"))
+        ApiError::wrong_round(format!(
+            "{job} has no roster yet: keys are still being advertised, or consent is open"
+        ))
     })?;
     let roster = app.roster(&job).await?;
     Ok(Json(RosterView { job, roster: digest, advertisements: roster.advertisements().to_vec() }))

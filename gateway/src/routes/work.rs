@@ -8,8 +8,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::auth::Principal;
-use crate::core::App;
 use crate::coordinator::work::work_of;
+use crate::core::App;
 use crate::error::ApiError;
 use crate::extract::{Json, Query};
 

@@ -24,10 +24,9 @@ pub(super) async fn execute(app: &App, id: &JobId, step: Step) -> Result<(), Coo
         Step::StartJob => setup::start(app, &job).await,
         Step::AbortJob { reason, culprits } => setup::abort(app, &job, reason, culprits).await,
         Step::BeginRound { round, scoring } => match round::begin(app, &job, policy, round, scoring).await {
-            Err(CoordinatorError::Context(error)) => {
-                // Policy and model stay what they are: trying again would not help.
-                let reason = CoordinatorError::Context(error).to_string();
-                setup::abort(app, &job, reason, std::collections::BTreeSet::new()).await
+            // Policy and model stay what they are, and so does a certificate that ran out: trying again would not help.
+            Err(error @ (CoordinatorError::Context(_) | CoordinatorError::Roster(_))) => {
+                setup::abort(app, &job, error.to_string(), std::collections::BTreeSet::new()).await
             }
             done => done,
         },

@@ -134,7 +134,8 @@ fn store(
     if !round.scoring {
         return Ok(Ok(Opened { batches, after, coalitions: None }));
     }
-    let mut coalitions = vec![CoalitionParameters { coalition: 0, parameters: to_hash(&round.parameters_before) }];
+    let mut coalitions =
+        vec![CoalitionParameters { coalition: 0, parameters: to_hash(&round.parameters_before) }];
     let all = u16::try_from((1_u32 << sums.len().min(15)) - 1).unwrap_or(u16::MAX);
     for coalition in 1..=all {
         let parameters = if coalition == all {

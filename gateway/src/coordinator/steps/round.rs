@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::sync::PoisonError;
 
 use konclave_crypto::aggregator::Abort;
+use konclave_crypto::messages::AgreementSignature;
 use konclave_crypto::setup::Roster;
 use konclave_crypto::{
-    Encoding, Mode, RoundContext, RoundNumber, SignedContext, SiteId, TensorEncoding, UnixSeconds,
+    Digest, Encoding, Mode, RoundContext, RoundNumber, SignedContext, SiteId, TensorEncoding, UnixSeconds,
 };
-use konclave_ledger::Hash;
 use konclave_ledger::records::Record;
 use konclave_openapi::models::ModelManifest;
 use konclave_policies::quorum;
@@ -19,7 +19,7 @@ use super::{caller, names, object};
 use crate::coordinator::{CoordinatorError, partition};
 use crate::core::{App, CommandError, Entry};
 use crate::projections::{JobState, to_digest, to_hash};
-use crate::rounds_store::RoundKey;
+use crate::rounds_store::{Kind, RoundKey};
 
 /// Signs the round's context and writes it to the ledger: before that, no site trains.
 pub(super) async fn begin(
@@ -142,13 +142,21 @@ pub(super) async fn close_agreement(
         let Some(proposal) = live.proposal().cloned() else { return Ok(()) };
         (proposal, live.signed_by())
     };
-    let evidence = serde_json::to_vec(&proposal).map_err(CommandError::from)?;
+    let stored = {
+        let key = key.clone();
+        app.blocking(move |app| Ok(app.rounds().all::<AgreementSignature>(&Kind::Agreement(&key))?)).await?
+    };
+    let signatures: Vec<&AgreementSignature> = stored.values().collect();
+    let evidence = serde_json::json!({ "proposal": proposal, "signatures": signatures });
+    let evidence = serde_json::to_vec(&evidence).map_err(CommandError::from)?;
+    let digest = Digest::of(&evidence);
+    app.store_blob(&digest, evidence).await?;
     let record = Record::RoundAgreed {
         job: job.job.to_string(),
         round: round.get(),
         agreed: names(&proposal.agreed),
         signed: names(&signed),
-        evidence: Hash::of(&evidence),
+        evidence: to_hash(&digest),
         deadline: deadline(app.clock().now(), policy.unmask_seconds),
     };
     let reason = format!("{} sites signed the set of {}", signed.len(), proposal.agreed.len());

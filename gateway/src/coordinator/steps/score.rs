@@ -57,12 +57,13 @@ pub(super) async fn state_reward(
             return abort(app, job, reason, BTreeSet::new()).await;
         }
     };
-    let (budget_micro, paid_micro) = (job.budget_micro.to_string(), statement.paid.to_string());
+    let (budget_micro, paid_micro) = (job.budget_micro.to_string(), statement.paid.micro().to_string());
     let document = app.document(serde_json::to_value(&statement).map_err(CommandError::from)?).await?;
     let new = Some(document.digest);
     let record =
         Record::RewardStated { job: job.job.to_string(), statement: document, budget_micro, paid_micro };
-    let entry = Entry::new(object(job), "the job's rounds and evaluations are done", record).changing(None, new);
+    let entry =
+        Entry::new(object(job), "the job's rounds and evaluations are done", record).changing(None, new);
     app.append(&caller("state-reward"), vec![entry]).await?;
     Ok(())
 }
@@ -83,10 +84,11 @@ async fn inputs(
                 let scores = complete_scores(&state, &owned, round, app.blobs())?;
                 scores.zip(round.opened()).and_then(|(scores, opened)| {
                     let (_, first) = scores.first()?;
-                    let score = |(bits, known): &(u16, &crate::projections::EvaluationState)| CoalitionScore {
-                        coalition: Coalition::from_bits(*bits),
-                        score_micro: known.score_micro,
-                    };
+                    let score =
+                        |(bits, known): &(u16, &crate::projections::EvaluationState)| CoalitionScore {
+                            coalition: Coalition::from_bits(*bits),
+                            score_micro: known.score_micro,
+                        };
                     Some(ScoringRound {
                         round: round.round,
                         context: round.context,

@@ -55,7 +55,8 @@ pub(super) async fn fix_roster(
 
 pub(super) async fn start(app: &App, job: &JobState) -> Result<(), CoordinatorError> {
     let record = Record::JobStarted { job: job.job.to_string() };
-    app.append(&caller("start-job"), vec![Entry::new(object(job), "the key set-up is complete", record)]).await?;
+    app.append(&caller("start-job"), vec![Entry::new(object(job), "the key set-up is complete", record)])
+        .await?;
     Ok(())
 }
 

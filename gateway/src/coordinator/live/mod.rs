@@ -1,0 +1,224 @@
+//! Rounds under way: the protocol's aggregator phases in memory, every message of which is durable in
+//! [`crate::rounds_store`], so that a restarted gateway rebuilds the same phase from the same messages.
+
+mod errors;
+mod messages;
+mod registry;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use konclave_crypto::aggregator::{Agreeing, Collecting, Unmasking};
+use konclave_crypto::messages::{
+    AgreementProposal, AgreementSignature, Manifest, UnmaskingRequest, UnmaskingResponse,
+};
+use konclave_crypto::setup::Roster;
+use konclave_crypto::{RoundContext, SiteId, UnixSeconds};
+use serde::{Deserialize, Serialize};
+
+pub use errors::{MessageError, RebuildError};
+pub use registry::LiveRounds;
+
+use crate::rounds_store::{BodyFile, Kind, RoundKey, RoundsStore, StoreError};
+
+/// A body that is being received; the lock is held by the one upload under way.
+pub type SharedBody = Arc<tokio::sync::Mutex<BodyFile>>;
+
+/// One round under way.
+pub struct LiveRound {
+    key: RoundKey,
+    context: RoundContext,
+    phase: Phase,
+    bodies: BTreeMap<SiteId, SharedBody>,
+    uploaded: BTreeSet<SiteId>,
+    last_byte: Option<UnixSeconds>,
+    quorum_since: Option<UnixSeconds>,
+    stale: bool,
+}
+
+enum Phase {
+    Uploading(Collecting),
+    Agreeing(Agreeing, UnixSeconds),
+    Unmasking(Unmasking),
+    Closed,
+}
+
+/// The proposal as it is stored before any site sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoredProposal {
+    /// What is proposed.
+    pub proposal: AgreementProposal,
+    /// When agreement closes.
+    pub deadline: UnixSeconds,
+}
+
+/// Where a round stands between the ledger's entries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Sites train, mask and upload.
+    Uploading,
+    /// Sites sign the agreed set.
+    Agreeing {
+        /// When agreement closes.
+        deadline: UnixSeconds,
+    },
+    /// Sites answer the unmasking request.
+    Unmasking,
+    /// The sums are being opened.
+    Opening,
+}
+
+impl LiveRound {
+    /// The phase that the stored messages lead to. `agreed` says whether the ledger has the agreed set.
+    ///
+    /// # Errors
+    /// [`RebuildError`].
+    pub fn rebuild(
+        store: &RoundsStore,
+        key: RoundKey,
+        context: RoundContext,
+        roster: &Roster,
+        agreed: bool,
+    ) -> Result<Self, RebuildError> {
+        let mut collecting = Collecting::new(context.clone(), roster.clone())?;
+        let mut bodies = BTreeMap::new();
+        let mut uploaded = BTreeSet::new();
+        for (site, manifest) in store.all::<Manifest>(&Kind::Manifest(&key))? {
+            let header = manifest.signed.header.clone();
+            collecting.accept_manifest(&site, manifest)?;
+            let body = store
+                .open_body(&key, &site, header.body_bytes, header.body_root)
+                .map_err(StoreError::from)?;
+            if body.is_complete() {
+                collecting.accept_body(&site, header.body_root, header.body_bytes)?;
+                uploaded.insert(site.clone());
+            }
+            bodies.insert(site, Arc::new(tokio::sync::Mutex::new(body)));
+        }
+        let phase = match store.proposal::<StoredProposal>(&key)? {
+            None => Phase::Uploading(collecting),
+            Some(stored) => Self::rebuild_agreement(store, &key, collecting, &stored, agreed)?,
+        };
+        Ok(Self { key, context, phase, bodies, uploaded, last_byte: None, quorum_since: None, stale: false })
+    }
+
+    fn rebuild_agreement(
+        store: &RoundsStore,
+        key: &RoundKey,
+        collecting: Collecting,
+        stored: &StoredProposal,
+        agreed: bool,
+    ) -> Result<Phase, RebuildError> {
+        let mut agreeing = collecting.close()?;
+        if *agreeing.proposal() != stored.proposal {
+            return Err(RebuildError::OtherProposal);
+        }
+        for signature in store.all::<AgreementSignature>(&Kind::Agreement(key))?.into_values() {
+            agreeing.accept(signature)?;
+        }
+        if !agreed {
+            return Ok(Phase::Agreeing(agreeing, stored.deadline));
+        }
+        let mut unmasking = agreeing.close()?;
+        for response in store.all::<UnmaskingResponse>(&Kind::Unmasking(key))?.into_values() {
+            unmasking.accept(response)?;
+        }
+        Ok(Phase::Unmasking(unmasking))
+    }
+
+    /// Where it stands.
+    #[must_use]
+    pub fn stage(&self) -> Stage {
+        match &self.phase {
+            Phase::Uploading(_) => Stage::Uploading,
+            Phase::Agreeing(_, deadline) => Stage::Agreeing { deadline: *deadline },
+            Phase::Unmasking(_) => Stage::Unmasking,
+            Phase::Closed => Stage::Opening,
+        }
+    }
+
+    /// The context all masks are bound to.
+    #[must_use]
+    pub fn context(&self) -> &RoundContext {
+        &self.context
+    }
+
+    /// The sites whose upload is complete.
+    #[must_use]
+    pub fn uploaded(&self) -> &BTreeSet<SiteId> {
+        &self.uploaded
+    }
+
+    /// The proposal, once uploads are closed.
+    #[must_use]
+    pub fn proposal(&self) -> Option<&AgreementProposal> {
+        match &self.phase {
+            Phase::Agreeing(agreeing, _) => Some(agreeing.proposal()),
+            Phase::Unmasking(unmasking) => Some(unmasking.proposal()),
+            Phase::Uploading(_) | Phase::Closed => None,
+        }
+    }
+
+    /// The sites that signed the proposal, while agreement is open.
+    #[must_use]
+    pub fn signed_by(&self) -> BTreeSet<SiteId> {
+        match &self.phase {
+            Phase::Agreeing(agreeing, _) => agreeing.signed_by(),
+            Phase::Uploading(_) | Phase::Unmasking(_) | Phase::Closed => BTreeSet::new(),
+        }
+    }
+
+    /// Since when enough sites have signed.
+    #[must_use]
+    pub fn quorum_since(&self) -> Option<UnixSeconds> {
+        self.quorum_since
+    }
+
+    /// When bytes of an upload came last.
+    #[must_use]
+    pub fn last_byte(&self) -> Option<UnixSeconds> {
+        self.last_byte
+    }
+
+    /// The sites that answered the unmasking request, and whether the answers suffice.
+    #[must_use]
+    pub fn unmasked_by(&self) -> (BTreeSet<SiteId>, bool) {
+        match &self.phase {
+            Phase::Unmasking(unmasking) => (unmasking.answered_by(), unmasking.sufficient()),
+            Phase::Uploading(_) | Phase::Agreeing(..) | Phase::Closed => (BTreeSet::new(), false),
+        }
+    }
+
+    /// What one site is asked to unmask.
+    ///
+    /// # Errors
+    /// [`MessageError::WrongPhase`].
+    pub fn request_for(&self, site: &SiteId) -> Result<Option<UnmaskingRequest>, MessageError> {
+        match &self.phase {
+            Phase::Unmasking(unmasking) => Ok(unmasking.request_for(site)),
+            Phase::Uploading(_) | Phase::Agreeing(..) | Phase::Closed => {
+                Err(self.wrong_phase("unmasking requests", "unmasking"))
+            }
+        }
+    }
+
+    fn wrong_phase(&self, message: &'static str, belongs: &'static str) -> MessageError {
+        let phase = match &self.phase {
+            Phase::Uploading(_) => "uploading",
+            Phase::Agreeing(..) => "agreeing",
+            Phase::Unmasking(_) => "unmasking",
+            Phase::Closed => "opening",
+        };
+        MessageError::WrongPhase { key: self.key.clone(), phase, message, belongs }
+    }
+
+    fn check_fresh(&self) -> Result<(), MessageError> {
+        if self.stale { Err(MessageError::Stale { key: self.key.clone() }) } else { Ok(()) }
+    }
+
+    /// Marks the copy in memory as no longer the truth.
+    pub fn retire(&mut self) {
+        self.stale = true;
+    }
+}

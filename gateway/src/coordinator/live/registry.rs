@@ -1,0 +1,50 @@
+//! The rounds and rosters that are in memory.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use konclave_crypto::JobId;
+use konclave_crypto::setup::Roster;
+
+use super::LiveRound;
+use crate::rounds_store::RoundKey;
+
+/// All rounds under way, and the rosters of their jobs.
+#[derive(Default)]
+pub struct LiveRounds {
+    rounds: Mutex<BTreeMap<RoundKey, Arc<Mutex<LiveRound>>>>,
+    rosters: Mutex<BTreeMap<JobId, Arc<Roster>>>,
+}
+
+impl LiveRounds {
+    /// The round, if it is in memory.
+    #[must_use]
+    pub fn find(&self, key: &RoundKey) -> Option<Arc<Mutex<LiveRound>>> {
+        self.rounds.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+    }
+
+    /// Takes a rebuilt round in; one that is already there stays.
+    pub fn insert(&self, round: LiveRound) -> Arc<Mutex<LiveRound>> {
+        let mut rounds = self.rounds.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(rounds.entry(round.key.clone()).or_insert_with(|| Arc::new(Mutex::new(round))))
+    }
+
+    /// Drops a round from memory: it is over, or is to be rebuilt from what is durable.
+    pub fn forget(&self, key: &RoundKey) {
+        self.rounds.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+    }
+
+    /// A job's roster, if it is in memory.
+    #[must_use]
+    pub fn roster(&self, job: &JobId) -> Option<Arc<Roster>> {
+        self.rosters.lock().unwrap_or_else(PoisonError::into_inner).get(job).cloned()
+    }
+
+    /// Keeps a job's roster.
+    pub fn keep_roster(&self, roster: Roster) -> Arc<Roster> {
+        let roster = Arc::new(roster);
+        let mut rosters = self.rosters.lock().unwrap_or_else(PoisonError::into_inner);
+        rosters.insert(roster.job().clone(), Arc::clone(&roster));
+        roster
+    }
+}

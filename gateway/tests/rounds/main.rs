@@ -1,0 +1,20 @@
+//! Whole jobs through the real routes, with the test playing sites and evaluator: sums are exact, restarts change
+//! nothing, lost sites are survived, bad messages are refused.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    missing_docs,
+    unreachable_pub,
+    reason = "a test that cannot go on says so by panicking"
+)]
+
+mod attacks;
+mod ledger;
+mod life;
+mod restarts;
+mod site;
+mod world;

@@ -1,0 +1,262 @@
+//! A site as the protocol wants it, played by the test: it does what GET /v1/work says.
+
+use std::collections::BTreeMap;
+
+use axum::http::{Method, StatusCode};
+use konclave_crypto::setup::{AwaitCiphertexts, AwaitRoster, PairwiseChains, Roster, advertise};
+use konclave_crypto::site::{AwaitAgreement, AwaitUnmasking, mask};
+use konclave_crypto::{
+    IdentityKey, JobId, MembershipCertificate, OpenedSum, RoundNumber, SiteFloor, SiteId, VerifiedContext,
+    quantise,
+};
+use konclave_ledger::Hash;
+use konclave_ledger::statements::{self, ConsentDecision, ConsentStatement, EvaluationStatement, TaskMetric};
+use konclave_openapi::evaluations::{Evaluation, NewEvaluation};
+use konclave_openapi::jobs::{Ciphertexts, Job, RosterView};
+use konclave_openapi::rounds::{Round, UploadOffset};
+use konclave_openapi::work::{WorkItem, WorkList};
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+
+use crate::world::{Silent, World, evaluator, member};
+
+const FLOOR: SiteFloor = SiteFloor { min_sites: 5, min_agreed: 5, min_batch: 3 };
+
+pub struct TestSite {
+    pub key: IdentityKey,
+    pub certificate: MembershipCertificate,
+    rng: ChaCha20Rng,
+    await_roster: Option<AwaitRoster>,
+    await_ciphertexts: Option<AwaitCiphertexts>,
+    pub chains: Option<PairwiseChains>,
+    await_agreement: Option<AwaitAgreement>,
+    await_unmasking: Option<AwaitUnmasking>,
+    /// The plain lanes of every update, weight last: what no one but the site knows.
+    pub plain: BTreeMap<RoundNumber, Vec<i64>>,
+}
+
+impl TestSite {
+    pub fn new(key: IdentityKey, certificate: MembershipCertificate, seed: u8) -> Self {
+        Self {
+            key,
+            certificate,
+            rng: ChaCha20Rng::from_seed([seed; 32]),
+            await_roster: None,
+            await_ciphertexts: None,
+            chains: None,
+            await_agreement: None,
+            await_unmasking: None,
+            plain: BTreeMap::new(),
+        }
+    }
+}
+
+impl World {
+    /// Lets sites, coordinator and evaluator work until nobody has anything left to do.
+    pub async fn play(&mut self, job: &JobId, silent: &Silent) {
+        loop {
+            let mut worked = self.coordinate(job).await;
+            for id in self.sites.keys().cloned().collect::<Vec<_>>() {
+                let list: WorkList = self.get(&member(&id), "/v1/work").await;
+                for item in list.items {
+                    worked |= self.work(&id, item, silent).await;
+                }
+            }
+            if !worked {
+                return;
+            }
+        }
+    }
+
+    async fn roster(&self, id: &SiteId, job: &JobId) -> Roster {
+        let view: RosterView = self.get(&member(id), &format!("/v1/jobs/{job}/roster")).await;
+        let root = self.app().consortium_root();
+        let roster = Roster::new(job.clone(), view.advertisements, root, self.clock.now()).unwrap();
+        assert_eq!(roster.digest(), view.roster);
+        roster
+    }
+
+    async fn context(&self, id: &SiteId, job: &JobId, round: RoundNumber) -> (Roster, VerifiedContext) {
+        let roster = self.roster(id, job).await;
+        let view: Round = self.get(&member(id), &format!("/v1/jobs/{job}/rounds/{round}")).await;
+        let root = self.app().consortium_root();
+        let verified = view.context.verify(root, &roster, self.clock.now(), &FLOOR).unwrap();
+        assert_eq!(verified.digest(), view.context_digest);
+        (roster, verified)
+    }
+
+    /// Does one thing; says whether it did.
+    pub async fn work(&mut self, id: &SiteId, item: WorkItem, silent: &Silent) -> bool {
+        match item {
+            WorkItem::Consent { job } => self.consent(id, &job).await,
+            WorkItem::AdvertiseKeys { job } => self.advertise(id, &job).await,
+            WorkItem::Encapsulate { job } => self.encapsulate(id, &job).await,
+            WorkItem::Upload { job, round } if !silent.upload.contains(id) => {
+                self.upload(id, &job, round).await
+            }
+            WorkItem::Agree { job, round } if !silent.agree.contains(id) => self.agree(id, &job, round).await,
+            WorkItem::Unmask { job, round } if !silent.unmask.contains(id) => {
+                self.unmask(id, &job, round).await
+            }
+            WorkItem::Upload { .. } | WorkItem::Agree { .. } | WorkItem::Unmask { .. } => return false,
+            WorkItem::Evaluate { .. } => panic!("a site is not asked to evaluate"),
+        }
+        true
+    }
+
+    async fn consent(&mut self, id: &SiteId, job: &JobId) {
+        let statement = ConsentStatement {
+            job: job.to_string(),
+            site: id.to_string(),
+            decision: ConsentDecision::Accept,
+            rule: "auto".to_owned(),
+            detail: String::new(),
+            policy: Hash::of(b"site policy"),
+            made_at: self.clock.now().get(),
+        };
+        let envelope = statements::sign(self.sites[id].key.seed(), &statement).unwrap();
+        let _: Job = self.post(&member(id), &format!("/v1/jobs/{job}/consents"), &envelope).await;
+    }
+
+    async fn advertise(&mut self, id: &SiteId, job: &JobId) {
+        let site = self.sites.get_mut(id).unwrap();
+        let (state, message) = advertise(job, &site.key, &site.certificate, &mut site.rng);
+        site.await_roster = Some(state);
+        self.put(&member(id), &format!("/v1/jobs/{job}/keys/{id}"), &message).await;
+    }
+
+    async fn encapsulate(&mut self, id: &SiteId, job: &JobId) {
+        let roster = self.roster(id, job).await;
+        let site = self.sites.get_mut(id).unwrap();
+        let waiting = site.await_roster.take().unwrap();
+        let (state, ciphertexts) = waiting.encapsulate(&roster, &site.key, &mut site.rng).unwrap();
+        site.await_ciphertexts = Some(state);
+        self.put(&member(id), &format!("/v1/jobs/{job}/ciphertexts/{id}"), &Ciphertexts { ciphertexts })
+            .await;
+    }
+
+    async fn upload(&mut self, id: &SiteId, job: &JobId, round: RoundNumber) {
+        let (roster, context) = self.context(id, job, round).await;
+        let incoming: Ciphertexts = self.get(&member(id), &format!("/v1/jobs/{job}/ciphertexts/{id}")).await;
+        let site = self.sites.get_mut(id).unwrap();
+        if let Some(waiting) = site.await_ciphertexts.take() {
+            site.chains = Some(waiting.finish(&roster, incoming.ciphertexts).unwrap());
+        }
+        let chains = site.chains.as_mut().unwrap();
+        chains.advance_to(round).unwrap();
+        let encoding = context.context().encoding.clone();
+        let delta: Vec<f32> = (0..encoding.coordinates())
+            .map(|_| (site.rng.next_u32() as f32 / u32::MAX as f32 - 0.5) * 0.5)
+            .collect();
+        let weight = site.rng.next_u32() % encoding.weight_cap + 1;
+        let ring = quantise(&delta, weight, &encoding, &mut site.rng).unwrap().ring;
+        let modulus = 1_i64 << encoding.ring_bits;
+        let signed = |lane: &u32| {
+            let lane = i64::from(*lane);
+            if lane >= modulus / 2 { lane - modulus } else { lane }
+        };
+        site.plain.insert(round, ring.lanes().iter().map(signed).collect());
+        let chains = site.chains.as_ref().unwrap();
+        let (state, manifest, body) =
+            mask(chains, &roster, &context, &site.key, ring, &mut site.rng).unwrap();
+        site.await_agreement = Some(state);
+        self.put(&member(id), &format!("/v1/jobs/{job}/rounds/{round}/manifests/{id}"), &manifest).await;
+        self.send_body(id, job, round, &body).await;
+    }
+
+    /// In two halves, with a restart between them if the world restarts.
+    async fn send_body(&mut self, id: &SiteId, job: &JobId, round: RoundNumber, body: &[u8]) {
+        let path = format!("/v1/jobs/{job}/rounds/{round}/uploads/{id}");
+        let half = body.len() / 2;
+        for end in [half, body.len()] {
+            let offset: UploadOffset = self.get(&member(id), &path).await;
+            let from = usize::try_from(offset.offset).unwrap();
+            let part = body[from..end].to_vec();
+            let at = format!("{path}?offset={from}");
+            let (status, answer) = self.send(&member(id), Method::PUT, &at, part, false).await;
+            assert_eq!(status, StatusCode::OK, "{}", String::from_utf8_lossy(&answer));
+            if self.restarts {
+                self.restart().await;
+            }
+        }
+    }
+
+    async fn agree(&mut self, id: &SiteId, job: &JobId, round: RoundNumber) {
+        let (roster, context) = self.context(id, job, round).await;
+        let proposal = self.get(&member(id), &format!("/v1/jobs/{job}/rounds/{round}/agreement")).await;
+        let site = self.sites.get_mut(id).unwrap();
+        let waiting = site.await_agreement.take().unwrap();
+        let (state, signature) = waiting.agree(&roster, &context, &proposal, &site.key).unwrap();
+        site.await_unmasking = Some(state);
+        self.put(&member(id), &format!("/v1/jobs/{job}/rounds/{round}/agreement/{id}"), &signature).await;
+    }
+
+    async fn unmask(&mut self, id: &SiteId, job: &JobId, round: RoundNumber) {
+        let (roster, context) = self.context(id, job, round).await;
+        let request = self.get(&member(id), &format!("/v1/jobs/{job}/rounds/{round}/unmasking/{id}")).await;
+        let site = self.sites.get_mut(id).unwrap();
+        let waiting = site.await_unmasking.take().unwrap();
+        let (_, response) = waiting.unmask(&roster, &context, &request, &site.key).unwrap();
+        self.put(&member(id), &format!("/v1/jobs/{job}/rounds/{round}/unmasking/{id}"), &response).await;
+    }
+
+    /// What must be opened for these sites: the sum of what only they know.
+    pub fn plain_sum(&self, sites: &[SiteId], round: u32) -> OpenedSum {
+        let round = RoundNumber::new(round).unwrap();
+        let lanes = self.sites[&sites[0]].plain[&round].len();
+        let sum = |lane: usize| sites.iter().map(|id| self.sites[id].plain[&round][lane]).sum::<i64>();
+        let total: Vec<i64> = (0..lanes).map(sum).collect();
+        let (weight, coordinates) = total.split_last().unwrap();
+        OpenedSum {
+            sites: sites.to_vec(),
+            coordinates: coordinates.iter().map(|value| i32::try_from(*value).unwrap()).collect(),
+            weight: u64::try_from(*weight).unwrap(),
+        }
+    }
+
+    /// Every opened batch of a round is the plain sum over its sites, bit by bit; gives the sites.
+    pub fn check_opening(&self, job: &JobId, round: u32) -> Vec<Vec<SiteId>> {
+        let opened = self.opened(job, round);
+        let mut batches = Vec::new();
+        for batch in &opened.batches {
+            let sites: Vec<SiteId> = batch.sites.iter().map(|name| name.parse().unwrap()).collect();
+            let expected = self.plain_sum(&sites, round);
+            let blob = std::fs::read(self.app().blobs().path(&konclave_crypto::Digest(batch.sum.0))).unwrap();
+            let found: Vec<i32> =
+                blob.chunks_exact(4).map(|word| i32::from_le_bytes(word.try_into().unwrap())).collect();
+            assert_eq!((found, batch.weight), (expected.coordinates, expected.weight));
+            batches.push(sites);
+        }
+        batches
+    }
+
+    /// Lets the evaluator score everything it is asked for: the score is the coalition's size.
+    pub async fn evaluate(&self) -> usize {
+        let list: WorkList = self.get(&evaluator(), "/v1/work").await;
+        for item in &list.items {
+            let WorkItem::Evaluate { job, round, parameters, coalition } = item else {
+                panic!("the evaluator is asked for {item:?}");
+            };
+            let coalition: Vec<String> = coalition.iter().flatten().map(ToString::to_string).collect();
+            let statement = EvaluationStatement {
+                job: job.to_string(),
+                round: round.get(),
+                model: Hash(parameters.0),
+                utility_micro: 1_000_000 * i64::try_from(coalition.len()).unwrap(),
+                coalition,
+                benchmark: Hash::of(b"benchmark"),
+                metrics: vec![TaskMetric {
+                    task: "Solubility/Solubility".to_owned(),
+                    metric: "rmse".to_owned(),
+                    value_micro: 700_000,
+                    count: 100,
+                }],
+                made_at: self.clock.now().get(),
+            };
+            let statement = statements::sign(self.evaluator.seed(), &statement).unwrap();
+            let _: Evaluation =
+                self.post(&evaluator(), "/v1/evaluations", &NewEvaluation { statement }).await;
+        }
+        list.items.len()
+    }
+}

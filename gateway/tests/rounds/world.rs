@@ -1,0 +1,371 @@
+//! A gateway in this process, its clock in the test's hand, and a consortium that speaks to its real routes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Method, Request, StatusCode, header};
+use konclave_crypto::{
+    ConsortiumRootKey, Digest, IdentityKey, JobId, MemberRole, Membership, MembershipCertificate, SiteId,
+    UnixSeconds,
+};
+use konclave_gateway::auth::{MemberPrincipal, Principal};
+use konclave_gateway::blobs::BlobStore;
+use konclave_gateway::config::{Config, Settings};
+use konclave_gateway::coordinator;
+use konclave_gateway::core::{App, Caller, Clock, CoreOptions, NewMember};
+use konclave_gateway::folder::Folder;
+use konclave_gateway::projections::{OpenedState, State};
+use konclave_ledger::SigningKey;
+use konclave_ledger::witness::WitnessSigner;
+use konclave_openapi::jobs::{Job, NewJob, Optimizer, TaskKind, TaskSpec, TrainingSpec};
+use konclave_openapi::models::{Model, ModelManifest, NewModel, ParameterTensor};
+use konclave_openapi::problem::Problem;
+use konclave_openapi::rounds::Round;
+use konclave_policies::authorization::{Authorizer, Role};
+use konclave_policies::rounds::RoundPolicy;
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::SeedableRng;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tower::ServiceExt;
+use zeroize::Zeroizing;
+
+use crate::site::TestSite;
+
+pub const START: u64 = 1_800_000_000;
+pub const COORDINATES: usize = 70_000;
+
+pub struct World {
+    pub folder: tempfile::TempDir,
+    pub clock: Clock,
+    root: ConsortiumRootKey,
+    gateway_seed: [u8; 32],
+    certificate: MembershipCertificate,
+    pub sites: BTreeMap<SiteId, TestSite>,
+    pub evaluator: IdentityKey,
+    running: Option<(App, Router)>,
+    /// Restart the gateway after every accepted message.
+    pub restarts: bool,
+}
+
+/// Which sites do not do what.
+#[derive(Debug, Clone, Default)]
+pub struct Silent {
+    pub upload: BTreeSet<SiteId>,
+    pub agree: BTreeSet<SiteId>,
+    pub unmask: BTreeSet<SiteId>,
+}
+
+pub fn site(index: usize) -> SiteId {
+    format!("site-{index}").parse().unwrap()
+}
+
+pub fn only(index: usize) -> BTreeSet<SiteId> {
+    BTreeSet::from([site(index)])
+}
+
+fn evaluator_id() -> SiteId {
+    "benchmark".parse().unwrap()
+}
+
+impl World {
+    pub async fn new(sites: usize) -> Self {
+        let mut rng = ChaCha20Rng::from_seed([9; 32]);
+        let root = ConsortiumRootKey::generate(&mut rng);
+        let gateway = IdentityKey::from_seed(Zeroizing::new([1; 32]));
+        let certificate = issue(&root, "gateway", MemberRole::Gateway, &gateway);
+        let make = |index: usize| {
+            let id = site(index);
+            let key = IdentityKey::generate(&mut rng);
+            let certificate = issue(&root, id.as_str(), MemberRole::Site, &key);
+            (id, TestSite::new(key, certificate, u8::try_from(index).unwrap()))
+        };
+        let sites = (1..=sites).map(make).collect();
+        let mut world = Self {
+            folder: tempfile::tempdir().unwrap(),
+            clock: Clock::set_to(UnixSeconds(START)),
+            gateway_seed: [1; 32],
+            certificate,
+            sites,
+            evaluator: IdentityKey::from_seed(Zeroizing::new([3; 32])),
+            root,
+            running: None,
+            restarts: false,
+        };
+        world.start().await;
+        world.enrol().await;
+        world
+    }
+
+    pub fn app(&self) -> &App {
+        &self.running.as_ref().expect("the gateway runs").0
+    }
+
+    /// Opens the gateway from its folder.
+    pub async fn start(&mut self) {
+        for attempt in 0..200 {
+            let path = self.folder.path();
+            let folder = Folder::new(path);
+            let listen: SocketAddr = "127.0.0.1:0".parse().unwrap();
+            let settings = Settings::new(listen, "https://localhost".into(), "konclave.example/test".into());
+            let opened = App::open(CoreOptions {
+                blobs: BlobStore::at(&folder.blobs()).unwrap(),
+                config: Config { folder, settings },
+                authorizer: Authorizer::embedded().unwrap(),
+                identity: IdentityKey::from_seed(Zeroizing::new(self.gateway_seed)),
+                certificate: self.certificate.clone(),
+                root: self.root.root(),
+                ledger_seed: Zeroizing::new([2; 32]),
+                rounds_policy: RoundPolicy::EMBEDDED.to_owned(),
+                clock: self.clock.clone(),
+                on_stop: Box::new(|message| panic!("the writer stopped: {message}")),
+            });
+            match opened.await {
+                Ok(app) => {
+                    let (router, _) = konclave_gateway::router::operations().split_for_parts();
+                    self.running = Some((app.clone(), router.with_state(app)));
+                    return;
+                }
+                // The writer's thread of the gateway before ends a moment after its last handle.
+                Err(error) if attempt < 199 && error.to_string().contains("in use") => {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                Err(error) => panic!("the gateway does not open: {error}"),
+            }
+        }
+    }
+
+    /// Drops everything in memory and opens the folder again; the state must come back as it was.
+    pub async fn restart(&mut self) {
+        let before = self.app().state().clone();
+        self.running = None;
+        self.start().await;
+        assert_eq!(*self.app().state(), before, "the replayed state is not the live one");
+    }
+
+    /// Stops the gateway and folds its ledger anew.
+    pub async fn replayed(&mut self) -> State {
+        self.running = None;
+        self.start().await;
+        self.app().state().clone()
+    }
+
+    async fn enrol(&mut self) {
+        let caller = Caller::gateway("test");
+        let mut members: Vec<(SiteId, MembershipCertificate)> =
+            self.sites.iter().map(|(id, site)| (id.clone(), site.certificate.clone())).collect();
+        let evaluator = issue(&self.root, "benchmark", MemberRole::Evaluator, &self.evaluator);
+        members.push((evaluator_id(), evaluator));
+        for (id, certificate) in members {
+            let witness_vkey = witness(&id).verifier_key().to_string();
+            let tls_spki = Digest::of(format!("tls {id}").as_bytes());
+            let member = NewMember { certificate, witness_vkey, tls_spki };
+            self.app().enrol(&caller, member).await.unwrap();
+        }
+    }
+
+    /// The raw answer to a request of a principal.
+    pub async fn send(
+        &self,
+        principal: &Principal,
+        method: Method,
+        path: &str,
+        body: Vec<u8>,
+        json: bool,
+    ) -> (StatusCode, Vec<u8>) {
+        let media = if json { "application/json" } else { "application/octet-stream" };
+        let request = Request::builder().method(method).uri(path).header(header::CONTENT_TYPE, media);
+        self.request(principal, request.body(Body::from(body)).unwrap()).await
+    }
+
+    /// A POST with an idempotency key.
+    pub async fn post_once(
+        &self,
+        principal: &Principal,
+        path: &str,
+        key: &str,
+        body: &impl Serialize,
+    ) -> (StatusCode, Vec<u8>) {
+        let bytes = serde_json::to_vec(body).unwrap();
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri(path)
+            .header(header::CONTENT_TYPE, "application/json")
+            .header("idempotency-key", key);
+        self.request(principal, request.body(Body::from(bytes)).unwrap()).await
+    }
+
+    async fn request(&self, principal: &Principal, mut request: Request<Body>) -> (StatusCode, Vec<u8>) {
+        request.extensions_mut().insert(principal.clone());
+        let router = self.running.as_ref().unwrap().1.clone();
+        let response = router.oneshot(request).await.unwrap();
+        let status = response.status();
+        let bytes = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        (status, bytes.to_vec())
+    }
+
+    pub async fn get<T: DeserializeOwned>(&self, principal: &Principal, path: &str) -> T {
+        let (status, bytes) = self.send(principal, Method::GET, path, Vec::new(), true).await;
+        assert!(status.is_success(), "GET {path}: {status} {}", String::from_utf8_lossy(&bytes));
+        serde_json::from_slice(&bytes).unwrap()
+    }
+
+    pub async fn post<T: Serialize, U: DeserializeOwned>(
+        &self,
+        principal: &Principal,
+        path: &str,
+        body: &T,
+    ) -> U {
+        let bytes = serde_json::to_vec(body).unwrap();
+        let (status, bytes) = self.send(principal, Method::POST, path, bytes, true).await;
+        assert!(status.is_success(), "POST {path}: {status} {}", String::from_utf8_lossy(&bytes));
+        serde_json::from_slice(&bytes).unwrap()
+    }
+
+    /// PUTs a message; with `restarts`, also kills the gateway after it and sends the same message again.
+    pub async fn put<T: Serialize>(&mut self, principal: &Principal, path: &str, body: &T) {
+        let bytes = serde_json::to_vec(body).unwrap();
+        let sent = self.send(principal, Method::PUT, path, bytes.clone(), true).await;
+        assert_eq!(sent.0, StatusCode::NO_CONTENT, "PUT {path}: {}", String::from_utf8_lossy(&sent.1));
+        if self.restarts {
+            self.restart().await;
+            let again = self.send(principal, Method::PUT, path, bytes, true).await;
+            assert_eq!(again.0, StatusCode::NO_CONTENT, "again: {}", String::from_utf8_lossy(&again.1));
+        }
+    }
+
+    /// PUTs something that must be refused, with the state left as it was.
+    pub async fn refused<T: Serialize>(&self, principal: &Principal, path: &str, body: &T) -> Problem {
+        let before = self.app().state().clone();
+        let bytes = serde_json::to_vec(body).unwrap();
+        let (status, bytes) = self.send(principal, Method::PUT, path, bytes, true).await;
+        assert!(status.is_client_error(), "PUT {path}: {status}");
+        assert_eq!(*self.app().state(), before);
+        serde_json::from_slice(&bytes).unwrap()
+    }
+
+    /// Lets the coordinator do what there is to do.
+    pub async fn coordinate(&self, job: &JobId) -> bool {
+        coordinator::drive(self.app(), job).await.unwrap()
+    }
+
+    pub async fn job(&self, job: &JobId) -> Job {
+        self.get(&auditor(), &format!("/v1/jobs/{job}")).await
+    }
+
+    pub async fn round(&self, job: &JobId, round: u32) -> Round {
+        self.get(&auditor(), &format!("/v1/jobs/{job}/rounds/{round}")).await
+    }
+
+    pub fn opened(&self, job: &JobId, round: u32) -> OpenedState {
+        let state = self.app().state();
+        let round = &state.jobs[job].rounds[&konclave_crypto::RoundNumber::new(round).unwrap()];
+        round.opened().expect("the round is opened").clone()
+    }
+
+    /// Uploads a model and asks for a job on it.
+    pub async fn request_job(&self, rounds: u32, scoring_rounds: Vec<u32>) -> JobId {
+        let developer = developer();
+        let parameters: Vec<u8> = (0..COORDINATES).flat_map(|i| (i as f32 * 1e-5).to_le_bytes()).collect();
+        let torchscript = b"not looked at by the gateway".to_vec();
+        for blob in [&parameters, &torchscript] {
+            let path = format!("/v1/blobs/{}", Digest::of(blob));
+            let (status, _) = self.send(&developer, Method::PUT, &path, blob.clone(), false).await;
+            assert_eq!(status, StatusCode::OK);
+        }
+        let tensor = |name: &str, shape: Vec<u64>| ParameterTensor { name: name.to_owned(), shape };
+        let manifest = ModelManifest {
+            parameters: vec![tensor("bias", vec![]), tensor("weight", vec![COORDINATES as u64 - 1])],
+            coordinates: COORDINATES as u64,
+            heads: 2,
+            torchscript: Digest::of(&torchscript),
+            initial_parameters: Digest::of(&parameters),
+        };
+        let new = NewModel { name: "baseline".to_owned(), manifest };
+        let model: Model = self.post(&developer, "/v1/models", &new).await;
+        let job: Job = self.post(&developer, "/v1/jobs", &new_job(model.model, rounds, scoring_rounds)).await;
+        job.job
+    }
+}
+
+pub fn new_job(model: Digest, rounds: u32, scoring_rounds: Vec<u32>) -> NewJob {
+    NewJob {
+        name: "admet".to_owned(),
+        purpose: "admet-prediction".to_owned(),
+        model,
+        tasks: vec![TaskSpec {
+            task: "Solubility/Solubility".to_owned(),
+            kind: TaskKind::Regression,
+            output: 0,
+            center_micro: -2_890_000,
+            scale_micro: 2_370_000,
+        }],
+        training: TrainingSpec {
+            local_epochs: 1,
+            batch_size: 32,
+            learning_rate_micro: 1000,
+            weight_decay_micro: 0,
+            proximal_mu_micro: 0,
+            optimizer: Optimizer::Adamw,
+            seed: 7,
+        },
+        server_rate_micro: 1_000_000,
+        rounds,
+        scoring_rounds,
+        invited: Vec::new(),
+        budget_micro: "1000000".to_owned(),
+    }
+}
+
+/// The witness of a site.
+pub fn witness(site: &SiteId) -> WitnessSigner {
+    let seed = Digest::of(format!("witness {site}").as_bytes());
+    let name = format!("konclave.example/{site}").parse().unwrap();
+    WitnessSigner { name, key: SigningKey::from_seed(seed.as_bytes()) }
+}
+
+fn issue(root: &ConsortiumRootKey, id: &str, role: MemberRole, key: &IdentityKey) -> MembershipCertificate {
+    root.issue(Membership {
+        site: id.parse().unwrap(),
+        legal_entity: format!("{id} Ltd"),
+        role,
+        identity_key: key.public(),
+        serial: 1,
+        not_before: UnixSeconds(0),
+        not_after: UnixSeconds(START * 2),
+    })
+}
+
+pub fn member(site: &SiteId) -> Principal {
+    Principal {
+        id: site.to_string(),
+        roles: vec![Role::Site],
+        organisation: format!("{site} Ltd"),
+        member: Some(MemberPrincipal { site: site.clone(), role: MemberRole::Site }),
+    }
+}
+
+pub fn evaluator() -> Principal {
+    let site = evaluator_id();
+    Principal {
+        id: site.to_string(),
+        roles: vec![Role::Evaluator],
+        organisation: format!("{site} Ltd"),
+        member: Some(MemberPrincipal { site, role: MemberRole::Evaluator }),
+    }
+}
+
+fn client(id: &str, role: Role) -> Principal {
+    Principal { id: id.to_owned(), roles: vec![role], organisation: "Acme".to_owned(), member: None }
+}
+
+pub fn developer() -> Principal {
+    client("acme", Role::ModelDeveloper)
+}
+
+pub fn auditor() -> Principal {
+    client("auditor", Role::Auditor)
+}
