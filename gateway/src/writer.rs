@@ -1,6 +1,6 @@
 //! The one writer of the ledger: a thread of its own, because the ledger is synchronous and waits for the disk.
 //!
-//! Commands queue up; the writer takes what has gathered (at most [`BATCH`]) and appends it with one wait for the
+//! Commands queue up; the writer takes what has gathered (at most 256 entries) and appends it with one wait for the
 //! disk (group commit). Once durable, the entries are applied to the fold and the commands are answered, so that
 //! whoever is answered also reads the new state. A full queue pushes back. After a storage failure that leaves open
 //! what is stored, nothing more is written: the process is to end and to read the truth back at its next start.

@@ -1,7 +1,7 @@
 //! Drives jobs through consent, key set-up and rounds.
 //!
 //! What to do next is decided by a pure function ([`decide`]) over facts gathered from the fold and the stored
-//! messages ([`facts`]); [`steps`] carries it out. Every step ends with ledger entries or with a durable file, and can
+//! messages; the steps carry it out. Every step ends with ledger entries or with a durable file, and can
 //! be repeated: killed at any line, the next start gathers the same facts and goes on, or aborts the round with
 //! nothing opened. A set of uploads is proposed once (the proposal is durable before it is shown), and an opening is a
 //! function of durable messages alone, so a repeated opening gives the same sums.
