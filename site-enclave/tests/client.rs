@@ -136,9 +136,10 @@ async fn an_upload_continues_where_the_gateway_says_and_the_log_has_every_byte()
     let lines: Vec<EgressLine> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let sent: Vec<&EgressLine> =
         lines.iter().filter(|line| line.class == MessageClass::MaskedUpdate).collect();
-    assert_eq!(sent.len() as u32, uploads.lock().unwrap().calls);
+    assert_eq!(u32::try_from(sent.len()), Ok(uploads.lock().unwrap().calls));
     let bytes: u64 = sent.iter().map(|line| line.bytes).sum();
-    assert!(bytes >= content.len() as u64 && bytes < content.len() as u64 + 9_000_000, "{bytes}");
+    // All of it once, and again only what the broken connection lost of one part.
+    assert!(bytes >= content.len() as u64 && bytes < content.len() as u64 + 8_500_000, "{bytes}");
     assert!(sent.iter().all(|line| line.sha256.is_some() && line.path.contains("offset=")));
 }
 

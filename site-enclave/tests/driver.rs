@@ -1,6 +1,6 @@
 //! Three sites against a gateway in memory: whole rounds, kills, and a gateway that lies.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs, reason = "a test may panic")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test may panic")]
 
 mod support;
 
@@ -127,12 +127,13 @@ impl Field {
 
 /// Multiples of the clip bound that the quantisation represents exactly at full weight.
 fn vector(index: usize) -> Vec<f32> {
-    (0..COORDINATES).map(|place| if (place + index) % 2 == 0 { 0.2 } else { -0.2 }).collect()
+    (0..COORDINATES).map(|place| if (place + index).is_multiple_of(2) { 0.2 } else { -0.2 }).collect()
 }
 
 fn expected_sum(sites: usize) -> Vec<i32> {
     let largest = (1 << 15) - 1;
-    let sign = |place: usize, index: usize| if (place + index) % 2 == 0 { largest } else { -largest };
+    let sign =
+        |place: usize, index: usize| if (place + index).is_multiple_of(2) { largest } else { -largest };
     (0..COORDINATES).map(|place| (0..sites).map(|index| sign(place, index)).sum()).collect()
 }
 

@@ -189,6 +189,22 @@ impl GatewayClient {
     /// Sends and reads a JSON answer.
     pub(crate) async fn exchange<T: DeserializeOwned>(&self, outgoing: &Outgoing) -> Result<T, ClientError> {
         let response = self.send(outgoing).await?;
+        Self::read_answer(outgoing, response).await
+    }
+
+    /// As [`Self::exchange`], but sends only once: for what is better continued than repeated.
+    pub(crate) async fn exchange_once<T: DeserializeOwned>(
+        &self,
+        outgoing: &Outgoing,
+    ) -> Result<T, ClientError> {
+        let response = self.send_once(outgoing).await?;
+        Self::read_answer(outgoing, response).await
+    }
+
+    async fn read_answer<T: DeserializeOwned>(
+        outgoing: &Outgoing,
+        response: Response,
+    ) -> Result<T, ClientError> {
         let verb = outgoing.verb();
         let body = read_limited(response, MAX_ANSWER)
             .await

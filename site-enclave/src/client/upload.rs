@@ -47,7 +47,7 @@ impl GatewayClient {
                 MessageClass::MaskedUpdate,
                 Bytes::from(body),
             );
-            match self.exchange::<UploadReceipt>(&outgoing).await {
+            match self.exchange_once::<UploadReceipt>(&outgoing).await {
                 Ok(receipt) if receipt.bytes >= bytes => return Ok(receipt),
                 Ok(receipt) if receipt.bytes > held => {
                     held = receipt.bytes;

@@ -172,11 +172,8 @@ impl StepError {
     /// Whether the step came too late or too early: nothing is wrong, the site asks for work again.
     #[must_use]
     pub fn moves_on(&self) -> bool {
-        match self {
-            Self::Gateway(error) => error.is_over(),
-            Self::State(StateError::Closed { .. }) => true,
-            _ => false,
-        }
+        matches!(self, Self::State(StateError::Closed { .. }))
+            || matches!(self, Self::Gateway(error) if error.is_over())
     }
 
     /// Whether everything must stop until the owner has looked.

@@ -69,7 +69,7 @@ impl Disk {
     }
 
     #[cfg(not(test))]
-    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "tests cut the power here")]
+    // Tests cut the power here.
     fn step(&self) -> io::Result<()> {
         Ok(())
     }
@@ -155,7 +155,6 @@ impl Disk {
     ///
     /// # Errors
     /// [`DiskError`].
-    #[expect(clippy::unused_self, reason = "reads belong to the same disk as writes")]
     pub fn read(&self, path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, DiskError> {
         let mut file = match File::open(path) {
             Ok(file) => file,

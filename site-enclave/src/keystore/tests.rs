@@ -320,8 +320,9 @@ fn whatever_moment_the_power_fails_nothing_is_sent_twice_differently() {
         let (mut elsewhere, mut sent) = (Elsewhere::default(), Sent::default());
         let dying = Disk::losing_power_after(steps);
         let first = attempt(&world, keep.path(), &dying, 0, &mut elsewhere, &mut sent);
-        if first.is_err() {
-            assert!(dying.is_dead(), "after {steps} steps: {}", first.unwrap_err());
+        let to_the_end = first.is_ok();
+        if let Err(error) = first {
+            assert!(dying.is_dead(), "after {steps} steps: {error}");
             cuts += 1;
             // A second cut right after the restart, then a run to the end.
             let again = Disk::losing_power_after(steps % 7);
@@ -333,7 +334,7 @@ fn whatever_moment_the_power_fails_nothing_is_sent_twice_differently() {
             }
         }
         assert_eq!(sent.0.len(), 6, "after {steps} steps");
-        if first.is_ok() {
+        if to_the_end {
             break;
         }
     }

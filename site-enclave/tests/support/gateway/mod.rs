@@ -3,38 +3,34 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::Path as FilePath;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 
-use axum::body::Bytes;
-use axum::extract::{Path, Query, State};
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post, put};
-use axum::{Json, Router};
 use konclave_crypto::aggregator::{Agreeing, Collecting, Unmasking};
-use konclave_crypto::messages::{AgreementSignature, Manifest, UnmaskingResponse};
+use konclave_crypto::messages::Manifest;
 use konclave_crypto::setup::{KemCiphertext, KeyAdvertisement, Roster};
 use konclave_crypto::{
     ConsortiumRootKey, Digest, Encoding, IdentityKey, JobId, MemberRole, Membership, MembershipCertificate,
-    Mode, RoundContext, RoundNumber, SignedContext, SiteId, TensorEncoding, UnixSeconds, body_root,
+    Mode, RoundContext, RoundNumber, SignedContext, SiteId, TensorEncoding, UnixSeconds,
 };
 use konclave_ledger::SigningKey;
 use konclave_ledger::checkpoint::{Checkpoint, log_key};
 use konclave_ledger::dsse::Envelope;
 use konclave_ledger::tree::leaf_hash;
-use konclave_openapi::jobs::{Ciphertexts, Job, JobPhase, NewJob, Optimizer, RosterView, TrainingSpec};
-use konclave_openapi::ledger::{CheckpointView, NewCosignature};
-use konclave_openapi::models::{Model, ModelManifest, ParameterTensor};
-use konclave_openapi::problem::{MEDIA_TYPE, Problem, ProblemType};
-use konclave_openapi::rounds::{Round, RoundPhase, UploadOffset, UploadReceipt};
+use konclave_openapi::jobs::{NewJob, Optimizer, TrainingSpec};
+use konclave_openapi::models::{ModelManifest, ParameterTensor};
+use konclave_openapi::rounds::{Round, RoundPhase};
 use konclave_openapi::sites::Enrolment;
-use konclave_openapi::work::{WorkItem, WorkList};
+use konclave_openapi::work::WorkItem;
 use konclave_policies::quorum;
 use konclave_policies::rounds::RoundPolicy;
 use konclave_site::cli::{InitArguments, JoinArguments, Role, init, join};
 use zeroize::Zeroizing;
 
 use super::Pki;
+
+mod routes;
+
+pub use routes::router;
 
 /// The model's parameters, all zero at the start.
 pub const COORDINATES: usize = 6;
@@ -88,19 +84,6 @@ pub struct Gateway {
 }
 
 type Shared = Arc<Mutex<Gateway>>;
-
-/// The gateway as one site's connection sees it.
-#[derive(Clone)]
-struct Door {
-    gateway: Shared,
-    site: SiteId,
-}
-
-impl Door {
-    fn open(&self) -> MutexGuard<'_, Gateway> {
-        self.gateway.lock().unwrap()
-    }
-}
 
 pub fn job() -> JobId {
     "job-1".parse().unwrap()
@@ -391,241 +374,4 @@ fn certify(
 fn now() -> UnixSeconds {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     UnixSeconds(since.as_secs())
-}
-
-fn refuse(kind: ProblemType, detail: &str) -> Response {
-    let problem = Problem::new(kind, detail, "request-1");
-    let status = StatusCode::from_u16(problem.status).unwrap();
-    (status, [(header::CONTENT_TYPE, MEDIA_TYPE)], serde_json::to_vec(&problem).unwrap()).into_response()
-}
-
-fn done() -> Response {
-    StatusCode::NO_CONTENT.into_response()
-}
-
-/// The routes for one site's connection.
-pub fn router(gateway: &Shared, site: &str) -> Router {
-    let door = Door { gateway: Arc::clone(gateway), site: site.parse().unwrap() };
-    Router::new()
-        .route("/v1/work", get(work))
-        .route("/v1/jobs/{job}", get(the_job))
-        .route("/v1/jobs/{job}/consents", post(consent))
-        .route("/v1/models/{model}", get(model))
-        .route("/v1/blobs/{digest}", get(blob))
-        .route("/v1/ledger/entries", get(entries))
-        .route("/v1/ledger/checkpoint", get(checkpoint))
-        .route("/v1/ledger/cosignatures", post(cosignature))
-        .route("/v1/jobs/{job}/keys/{site}", put(key))
-        .route("/v1/jobs/{job}/roster", get(roster))
-        .route("/v1/jobs/{job}/ciphertexts/{site}", put(send_ciphertexts).get(ciphertexts))
-        .route("/v1/jobs/{job}/rounds/{round}", get(round))
-        .route("/v1/jobs/{job}/rounds/{round}/manifests/{site}", put(manifest))
-        .route("/v1/jobs/{job}/rounds/{round}/uploads/{site}", put(upload).get(offset))
-        .route("/v1/jobs/{job}/rounds/{round}/agreement", get(proposal))
-        .route("/v1/jobs/{job}/rounds/{round}/agreement/{site}", put(agreement))
-        .route("/v1/jobs/{job}/rounds/{round}/unmasking/{site}", put(unmasked).get(unmasking))
-        .with_state(door)
-}
-
-async fn work(State(door): State<Door>) -> Json<WorkList> {
-    // A short poll: the loop is the same as with a long one.
-    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    let items = door.open().work(&door.site).into_iter().collect();
-    Json(WorkList { items, ledger_size: 1 })
-}
-
-async fn the_job(State(door): State<Door>) -> Json<Job> {
-    let gateway = door.open();
-    Json(Job {
-        job: job(),
-        request: gateway.request.clone(),
-        organisation: "developer".into(),
-        phase: JobPhase::Running,
-        consents: Vec::new(),
-        roster: None,
-        sites: gateway.sites.clone(),
-        global_parameters: gateway.manifest.initial_parameters,
-        rounds_opened: 0,
-        current_round: None,
-        policy: gateway.policy.digest(),
-        created_at: "2026-01-01T00:00:00Z".into(),
-        entry: 1,
-    })
-}
-
-async fn consent(State(door): State<Door>, Json(envelope): Json<Envelope>) -> Response {
-    door.open().consents.insert(door.site.clone(), envelope);
-    done()
-}
-
-async fn model(State(door): State<Door>) -> Json<Model> {
-    let gateway = door.open();
-    let model = gateway.request.model;
-    Json(Model {
-        model,
-        name: "m".into(),
-        organisation: "developer".into(),
-        manifest: gateway.manifest.clone(),
-        entry: 1,
-    })
-}
-
-async fn blob(State(door): State<Door>, Path(digest): Path<String>) -> Response {
-    match door.open().blobs.get(&digest.parse().unwrap()) {
-        Some(bytes) => bytes.clone().into_response(),
-        None => refuse(ProblemType::NotFound, "no such blob"),
-    }
-}
-
-async fn entries(State(door): State<Door>) -> Response {
-    let leaf = serde_json::json!({"record": {"text": door.open().policy_text}}).to_string();
-    let hash = leaf_hash(leaf.as_bytes());
-    Json(serde_json::json!({"items": [{"index": 0, "leaf_hash": hash, "leaf": leaf}]})).into_response()
-}
-
-async fn checkpoint(State(door): State<Door>) -> Json<CheckpointView> {
-    let gateway = door.open();
-    let head = gateway.head();
-    let note = head.sign(&gateway.ledger).to_string();
-    Json(CheckpointView {
-        origin: head.origin.to_string(),
-        size: head.size,
-        root: head.root,
-        note,
-        witnesses: Vec::new(),
-    })
-}
-
-async fn cosignature(State(door): State<Door>, Json(new): Json<NewCosignature>) -> Json<CheckpointView> {
-    door.open().cosignatures.insert(new.line.split(' ').nth(1).unwrap().to_owned());
-    checkpoint(State(door)).await
-}
-
-async fn key(State(door): State<Door>, Json(key): Json<KeyAdvertisement>) -> Response {
-    let mut gateway = door.open();
-    match gateway.keys.get(&door.site) {
-        Some(known) if *known != key => refuse(ProblemType::AlreadySent, "another key"),
-        _ => {
-            gateway.keys.insert(door.site.clone(), key);
-            done()
-        }
-    }
-}
-
-async fn roster(State(door): State<Door>) -> Response {
-    let gateway = door.open();
-    match &gateway.roster {
-        Some(roster) => Json(RosterView {
-            job: job(),
-            roster: roster.digest(),
-            advertisements: roster.advertisements().to_vec(),
-        })
-        .into_response(),
-        None => refuse(ProblemType::WrongRound, "no roster yet"),
-    }
-}
-
-async fn send_ciphertexts(State(door): State<Door>, Json(sent): Json<Ciphertexts>) -> Response {
-    door.open().ciphertexts.insert(door.site.clone(), sent.ciphertexts);
-    done()
-}
-
-async fn ciphertexts(State(door): State<Door>) -> Json<Ciphertexts> {
-    let gateway = door.open();
-    let all = gateway.ciphertexts.values().flatten();
-    Json(Ciphertexts { ciphertexts: all.filter(|message| message.to == door.site).cloned().collect() })
-}
-
-async fn round(State(door): State<Door>, Path((_, round)): Path<(String, u32)>) -> Response {
-    match door.open().view(round) {
-        Some(view) => Json(view).into_response(),
-        None => refuse(ProblemType::NotFound, "no such round"),
-    }
-}
-
-async fn manifest(State(door): State<Door>, Json(manifest): Json<Manifest>) -> Response {
-    let mut gateway = door.open();
-    gateway.manifests_seen.push((door.site.clone(), manifest.clone()));
-    let Stage::Uploading(collecting) = &mut gateway.last().stage else {
-        return refuse(ProblemType::WrongRound, "uploads are closed");
-    };
-    match collecting.accept_manifest(&door.site, manifest.clone()) {
-        Ok(()) => {
-            gateway.last().manifests.insert(door.site.clone(), manifest);
-            done()
-        }
-        Err(rejection) => refuse(ProblemType::Rejected, &rejection.to_string()),
-    }
-}
-
-async fn offset(State(door): State<Door>) -> Json<UploadOffset> {
-    let mut gateway = door.open();
-    let round = gateway.last();
-    let bytes = round.manifests.get(&door.site).map_or(0, |manifest| manifest.signed.header.body_bytes);
-    Json(UploadOffset { offset: round.bodies.get(&door.site).map_or(0, |body| body.len() as u64), bytes })
-}
-
-async fn upload(
-    State(door): State<Door>,
-    Query(query): Query<BTreeMap<String, usize>>,
-    body: Bytes,
-) -> Response {
-    let mut gateway = door.open();
-    let round = gateway.last();
-    let held = round.bodies.entry(door.site.clone()).or_default();
-    if query["offset"] != held.len() {
-        return refuse(ProblemType::Conflict, "another offset");
-    }
-    held.extend_from_slice(&body);
-    let (root, bytes) = (body_root(held.as_slice()).unwrap(), held.len() as u64);
-    if let Stage::Uploading(collecting) = &mut round.stage
-        && let Err(rejection) = collecting.accept_body(&door.site, root, bytes)
-    {
-        return refuse(ProblemType::Rejected, &rejection.to_string());
-    }
-    Json(UploadReceipt { bytes, body_root: root }).into_response()
-}
-
-async fn proposal(State(door): State<Door>) -> Response {
-    match &door.open().last().stage {
-        Stage::Agreeing(agreeing) => Json(agreeing.proposal().clone()).into_response(),
-        _ => refuse(ProblemType::WrongRound, "not agreeing"),
-    }
-}
-
-async fn agreement(State(door): State<Door>, Json(signature): Json<AgreementSignature>) -> Response {
-    let mut gateway = door.open();
-    let round = gateway.last();
-    let Stage::Agreeing(agreeing) = &mut round.stage else {
-        return refuse(ProblemType::WrongRound, "not agreeing");
-    };
-    match agreeing.accept(signature) {
-        Ok(()) => {
-            round.signed_by.insert(door.site.clone());
-            done()
-        }
-        Err(rejection) => refuse(ProblemType::Rejected, &rejection.to_string()),
-    }
-}
-
-async fn unmasking(State(door): State<Door>) -> Response {
-    match &door.open().last().stage {
-        Stage::Unmasking(unmasking) => Json(unmasking.request_for(&door.site).unwrap()).into_response(),
-        _ => refuse(ProblemType::WrongRound, "not unmasking"),
-    }
-}
-
-async fn unmasked(State(door): State<Door>, Json(response): Json<UnmaskingResponse>) -> Response {
-    let mut gateway = door.open();
-    let round = gateway.last();
-    let Stage::Unmasking(unmasking) = &mut round.stage else {
-        return refuse(ProblemType::WrongRound, "not unmasking");
-    };
-    match unmasking.accept(response) {
-        Ok(()) => {
-            round.answered.insert(door.site.clone());
-            done()
-        }
-        Err(rejection) => refuse(ProblemType::Rejected, &rejection.to_string()),
-    }
 }
