@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 use std::process::exit;
 
 fn main() {
-    println!("cargo::rerun-if-changed=build.rs");
     for variable in ["LIBTORCH", "LIBTORCH_LIB"] {
         println!("cargo::rerun-if-env-changed={variable}");
     }
