@@ -1,6 +1,14 @@
 //! The program itself: exit codes, what it prints, and a gateway's own folder as input.
 
-#![allow(missing_docs)]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
+    reason = "tests stop at the first surprise"
+)]
 
 #[path = "../../ledger/tests/support/mod.rs"]
 mod support;
@@ -53,9 +61,6 @@ fn verify_says_where_the_key_came_from() {
 fn tampering_exits_2_and_names_the_entry_in_text_and_json() {
     let (_live, folder, _ledger) = exported(300);
     let path = folder.path().join("tile/entries/001.p/44");
-    let changed = fs::read_to_string(&path)
-        .unwrap_or_else(|_| String::from_utf8_lossy(&fs::read(&path).unwrap()).into_owned());
-    assert!(changed.contains("because of 280"));
     let mut bytes = fs::read(&path).unwrap();
     let at = bytes.windows(14).position(|window| window == b"because of 280").unwrap();
     bytes[at] ^= 1;

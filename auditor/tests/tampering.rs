@@ -1,6 +1,14 @@
 //! One changed bit in any file of an export must be found, with an index; so must cut, missing and added files.
 
-#![allow(missing_docs)]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
+    reason = "tests stop at the first surprise"
+)]
 
 #[path = "../../ledger/tests/support/mod.rs"]
 mod support;

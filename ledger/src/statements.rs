@@ -207,3 +207,83 @@ pub fn verify<S: Statement>(envelope: &Envelope, key: &PublicKey) -> Result<S, S
     }
     Ok(serde_json::from_slice(&envelope.verify(key)?)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::SigningKey;
+
+    const SEED: [u8; 32] = [21; 32];
+
+    fn participation() -> ParticipationStatement {
+        ParticipationStatement {
+            job: "job-1".into(),
+            round: 3,
+            site: "site-a".into(),
+            context: Hash::of(b"context"),
+            manifest: Hash::of(b"manifest"),
+            records: 1234,
+            made_at: 1_767_225_600,
+        }
+    }
+
+    fn evaluation() -> EvaluationStatement {
+        EvaluationStatement {
+            job: "job-1".into(),
+            round: 0,
+            model: Hash::of(b"model"),
+            coalition: vec![],
+            benchmark: Hash::of(b"benchmark"),
+            metrics: vec![TaskMetric {
+                task: "logD".into(),
+                metric: "rmse".into(),
+                value_micro: -1,
+                count: 9,
+            }],
+            utility_micro: -250_000,
+            made_at: 1_767_225_600,
+        }
+    }
+
+    #[test]
+    fn reads_back_what_was_signed() {
+        let key = SigningKey::from_seed(&SEED).public();
+        let deposit = DepositStatement {
+            site: "site-a".into(),
+            legal_entity: None,
+            data_class: DataClass::Benchmark,
+            catalogue_tasks: vec![TaskCount {
+                task: "logD".into(),
+                records: 10,
+                unique_structures: 9,
+                scaffolds: 4,
+                censored: 1,
+            }],
+            files: vec![FileCommitment { commitment: Hash::of(b"file"), rows: 10 }],
+            row_commitment: Hash::of(b"rows"),
+            made_at: 1_767_225_600,
+        };
+        assert_eq!(verify::<DepositStatement>(&sign(&SEED, &deposit).unwrap(), &key).unwrap(), deposit);
+        let envelope = sign(&SEED, &evaluation()).unwrap();
+        assert_eq!(verify::<EvaluationStatement>(&envelope, &key).unwrap(), evaluation());
+        let envelope = sign(&SEED, &participation()).unwrap();
+        assert_eq!(verify::<ParticipationStatement>(&envelope, &key).unwrap(), participation());
+    }
+
+    #[test]
+    fn refuses_another_type_key_or_shape() {
+        let key = SigningKey::from_seed(&SEED).public();
+        let envelope = sign(&SEED, &participation()).unwrap();
+        let other = verify::<EvaluationStatement>(&envelope, &key);
+        assert!(matches!(other, Err(StatementError::Envelope(DsseError::WrongType { .. }))), "{other:?}");
+        let stranger = verify::<ParticipationStatement>(&envelope, &SigningKey::from_seed(&[1; 32]).public());
+        assert!(
+            matches!(stranger, Err(StatementError::Envelope(DsseError::BadSignature { .. }))),
+            "{stranger:?}"
+        );
+        let payload = br#"{"job":"job-1","surprise":1}"#;
+        let shaped = dsse::sign(&SEED, ParticipationStatement::PAYLOAD_TYPE, payload);
+        let shaped = verify::<ParticipationStatement>(&shaped, &key);
+        assert!(matches!(shaped, Err(StatementError::Payload(_))), "{shaped:?}");
+    }
+}

@@ -1,7 +1,15 @@
 //! Every storage operation of an append, failed in every way: what a restart finds must be what was acknowledged, or
 //! that plus the one batch whose fate was unknown, and it must always verify.
 
-#![allow(missing_docs)]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
+    reason = "tests stop at the first surprise"
+)]
 
 mod support;
 

@@ -1,6 +1,14 @@
 //! The query index is a cache: deleted, damaged or stale, the answers stay the same.
 
-#![allow(missing_docs)]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
+    reason = "tests stop at the first surprise"
+)]
 
 mod support;
 

@@ -1,6 +1,14 @@
 //! A child process appends under load and is killed with SIGKILL at random moments: nothing it acknowledged is lost.
 
-#![allow(missing_docs)]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
+    reason = "tests stop at the first surprise"
+)]
 
 mod support;
 
@@ -27,7 +35,7 @@ fn child_appends_until_killed() {
         let size = ledger.head().size;
         // Batches of 1 to 70 entries, so that bundles end inside, at and between batches.
         let mut batch: Vec<_> = (size..=size + size * 31 % 70).map(draft).collect();
-        if size % 3 == 0 {
+        if size.is_multiple_of(3) {
             let statement = ledger.put_statement(&consent("site-a", &format!("job-{size}"))).unwrap();
             batch.push(consented("site-a", &format!("job-{size}"), statement));
         }

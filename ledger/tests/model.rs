@@ -1,6 +1,14 @@
 //! The ledger against a `Vec` of drafts: random appends, reopenings, queries, proofs and cosignatures.
 
-#![allow(missing_docs)]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
+    reason = "tests stop at the first surprise"
+)]
 
 mod support;
 

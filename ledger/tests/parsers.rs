@@ -1,6 +1,14 @@
 //! No bytes from outside may bring a parser down, and what parses must print back to the same bytes.
 
-#![allow(missing_docs)]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
+    reason = "tests stop at the first surprise"
+)]
 
 mod support;
 

@@ -1,13 +1,21 @@
 //! Witnesses against a log that misbehaves, and what the ledger takes as a cosignature.
 
-#![allow(missing_docs)]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
+    reason = "tests stop at the first surprise"
+)]
 
 mod support;
 
 use konclave_ledger::checkpoint::{CheckpointError, log_key as key_of};
 use konclave_ledger::proof::ProofError;
 use konclave_ledger::witness::{LineError, WitnessError, WitnessState, verify_cosignature};
-use konclave_ledger::{Checkpoint, ConsistencyProof, CosignError, Hash, Ledger, SigningKey};
+use konclave_ledger::{Checkpoint, ConsistencyProof, CosignError, Ledger, SigningKey};
 use support::faulty::{FaultyStorage, Loss};
 use support::{at, created, draft, enrolled, log_key, options, origin, witness};
 
@@ -129,6 +137,4 @@ fn the_ledger_takes_cosignatures_of_enrolled_witnesses_for_its_head_only() {
     assert!(matches!(late, Err(CosignError::Line(LineError::Cosignature(_)))), "{late:?}");
     let receipt = ledger.receipt(3).unwrap();
     assert_eq!(receipt.verify(&ledger.leaf_bytes(3).unwrap().unwrap(), &log_key()), Ok(ledger.head()));
-    assert_eq!(verify_cosignature("x", &ledger.head(), &log_key()).unwrap_err().to_string().len() > 10, true);
-    assert_ne!(ledger.head().root, Hash::ZERO);
 }

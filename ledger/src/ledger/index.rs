@@ -134,9 +134,12 @@ fn open_database(folder: &Path) -> Result<sled::Db, IndexError> {
 }
 
 fn rebuild(folder: &Path, ledger: &Ledger) -> Result<sled::Db, IndexError> {
-    if folder.exists() {
-        fs::remove_dir_all(folder).map_err(sled::Error::from)?;
-    }
+    let removed = match fs::symlink_metadata(folder) {
+        Ok(found) if found.is_dir() => fs::remove_dir_all(folder),
+        Ok(_) => fs::remove_file(folder),
+        Err(_) => Ok(()),
+    };
+    removed.map_err(sled::Error::from)?;
     let database = open_database(folder)?;
     // Until the last step the stored head is that of no ledger, so a rebuild cut short is seen as such.
     let unfinished = Checkpoint { size: u64::MAX, ..ledger.head() };

@@ -40,10 +40,10 @@ pub fn draft(number: u64) -> EntryDraft {
     EntryDraft {
         actor: format!("actor-{}", number % 3),
         role: "operator".into(),
-        site: (number % 4 != 0).then(|| format!("site-{}", number % 4)),
+        site: (!number.is_multiple_of(4)).then(|| format!("site-{}", number % 4)),
         action: format!("action.{}", number % 5),
         object: format!("object/{}", number % 7),
-        old: (number % 2 == 0).then(|| Hash::of(b"old")),
+        old: number.is_multiple_of(2).then(|| Hash::of(b"old")),
         new: Some(Hash::of(&number.to_be_bytes())),
         reason: format!("because of {number}"),
         request_id: format!("request-{number}"),
