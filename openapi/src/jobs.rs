@@ -236,7 +236,7 @@ pub struct RosterView {
     /// The digest every site must find.
     pub roster: Digest,
     /// Every advertisement.
-    pub advertisements: Vec<konclave_crypto::KeyAdvertisement>,
+    pub advertisements: Vec<konclave_crypto::setup::KeyAdvertisement>,
 }
 
 /// The KEM ciphertexts from or for one site.
@@ -244,5 +244,5 @@ pub struct RosterView {
 #[serde(deny_unknown_fields)]
 pub struct Ciphertexts {
     /// The ciphertexts.
-    pub ciphertexts: Vec<konclave_crypto::KemCiphertext>,
+    pub ciphertexts: Vec<konclave_crypto::setup::KemCiphertext>,
 }
