@@ -28,6 +28,8 @@ const FAULTS: [Fault; 6] = [
     Fault::CrashBefore,
 ];
 
+const LOSSES: [Loss; 3] = [Loss::Nothing, Loss::Unsynced, Loss::UnsyncedBelowTop];
+
 /// What the failing append may report and what a restart may then find.
 #[derive(Debug, PartialEq, Eq)]
 enum Outcome {
@@ -96,7 +98,7 @@ fn run(base: &FaultyStorage, batch: u64, step: usize, fault: Fault) -> Option<(O
         assert!(matches!(ledger.put_statement(&consent("a", "b")), Err(StatementFileError::Poisoned)));
         assert!(matches!(ledger.add_cosignature("x"), Err(CosignError::Poisoned)));
     }
-    for loss in [Loss::Nothing, Loss::Unsynced] {
+    for loss in LOSSES {
         let left = storage.after(loss);
         let mut reopened = open(&left);
         let found = numbers(&reopened);
@@ -172,7 +174,7 @@ fn creation_and_opening_survive_every_failure() {
             let storage = FaultyStorage::default();
             storage.fail_at(step, fault);
             let _ = Ledger::open_on(Box::new(storage.clone()), options(false));
-            for loss in [Loss::Nothing, Loss::Unsynced] {
+            for loss in LOSSES {
                 let opened = Ledger::open_on(Box::new(storage.after(loss)), options(false));
                 assert_eq!(opened.unwrap().head().size, 0, "step {step} {fault:?} {loss:?}");
             }
@@ -196,7 +198,7 @@ fn statements_and_cosignatures_survive_every_failure() {
                 let seen = head.advance(ledger.checkpoint_note().as_bytes(), &log_key(), &proof).unwrap();
                 ledger.add_cosignature(&seen.cosign(&witness, at(1)).line().to_string())
             });
-            for loss in [Loss::Nothing, Loss::Unsynced] {
+            for loss in LOSSES {
                 let reopened = open(&storage.after(loss));
                 let context = format!("{fault:?} step {step} {loss:?}");
                 assert_eq!(reopened.head().size, 2, "{context}");

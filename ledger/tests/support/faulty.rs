@@ -43,6 +43,9 @@ pub enum Loss {
     Nothing,
     /// A power cut: only what was synced stays.
     Unsynced,
+    /// A power cut after the system wrote the top folder of its own accord, which it may do at any time, before the
+    /// folders below: a renamed head can outrun the tiles it stands for.
+    UnsyncedBelowTop,
 }
 
 /// Cheap to clone: clones share the files.
@@ -67,7 +70,12 @@ impl FaultyStorage {
     /// The storage that a new process finds.
     pub fn after(&self, loss: Loss) -> Self {
         let files = self.files();
-        let left = if loss == Loss::Nothing { files.seen.clone() } else { files.durable.clone() };
+        let mut left = if loss == Loss::Nothing { files.seen.clone() } else { files.durable.clone() };
+        if loss == Loss::UnsyncedBelowTop {
+            left.retain(|path, _| path.contains('/'));
+            let top = files.seen.keys().filter(|path| !path.contains('/'));
+            left.extend(top.map(|path| (path.clone(), files.synced.get(path).cloned().unwrap_or_default())));
+        }
         let fresh = Files { seen: left.clone(), durable: left.clone(), synced: left, ..Files::default() };
         Self(Arc::new(Mutex::new(fresh)))
     }
