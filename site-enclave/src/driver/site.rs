@@ -109,8 +109,9 @@ impl<L: Learner> Duties for Site<L> {
         }
     }
 
-    /// Erases the secrets of jobs that are over.
+    /// Erases the secrets of jobs that are over, and what was fetched for them once none is left.
     async fn tidy(&self) -> Result<(), StepError> {
+        let mut open = 0;
         for job in JobStore::list(self.member.folder.path())? {
             let mut store = self.store(&job)?;
             if store.journal().decided(Decision::Closed, 0).is_some() {
@@ -129,11 +130,14 @@ impl<L: Learner> Duties for Site<L> {
                 JobPhase::Consent { .. }
                 | JobPhase::AdvertiseKeys { .. }
                 | JobPhase::Encapsulate { .. }
-                | JobPhase::Running => continue,
+                | JobPhase::Running => {
+                    open += 1;
+                    continue;
+                }
             }
             store.close()?;
             self.sessions.lock().unwrap_or_else(PoisonError::into_inner).remove(&job);
         }
-        Ok(())
+        if open == 0 { work::empty_cache(&self.member) } else { Ok(()) }
     }
 }

@@ -17,7 +17,7 @@ use tracing::Instrument;
 use super::error::StepError;
 use super::member::{Member, SiteError};
 use crate::deposit::{self, DepositFacts};
-use crate::keystore::KeyError;
+use crate::keystore::{DiskError, KeyError};
 use crate::witness::{Look, Witness, WitnessFault};
 
 /// The shortest time between two requests for work.
@@ -50,6 +50,16 @@ pub(crate) fn witness_of(member: &Member) -> Result<Witness, SiteError> {
         .map_err(|error: KeyError| SiteError::Keys(error))?;
     let log = member.enrolled.ledger_key.clone();
     Ok(Witness::open(member.disk.clone(), &member.folder, keys.witness, log)?)
+}
+
+/// Removes models and parameters that no job needs any more, and what broken downloads left.
+pub(crate) fn empty_cache(member: &Member) -> Result<(), StepError> {
+    let folder = member.folder.blobs();
+    let failed = |source| DiskError { doing: "empty", path: folder.clone(), source };
+    match std::fs::remove_dir_all(&folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(failed(error).into()),
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 /// When a job may be worked on again.
@@ -115,12 +125,22 @@ async fn keep_witnessing(
     mut growth: watch::Receiver<u64>,
 ) -> Result<(), SiteError> {
     let interval = Duration::from_secs(member.config.witness_seconds.into());
+    let mut pace = Pace::default();
     loop {
-        match witness.lock().await.look(&member.client).await {
-            Ok(Look::Cosigned(size)) => tracing::debug!("cosigned the ledger at {size} entries"),
-            Ok(Look::Unchanged) => {}
+        let looked = witness.lock().await.look(&member.client).await;
+        match looked {
+            Ok(found) => {
+                pace = Pace::default();
+                if let Look::Cosigned(size) = found {
+                    tracing::debug!("cosigned the ledger at {size} entries");
+                }
+            }
             Err(fault @ (WitnessFault::Alarm(_) | WitnessFault::AlarmFile(_))) => return Err(fault.into()),
-            Err(fault) => tracing::warn!("the ledger could not be witnessed: {fault}"),
+            Err(fault) => {
+                tracing::warn!("the ledger could not be witnessed: {fault}");
+                pace.failed();
+                tokio::time::sleep_until(pace.not_before.unwrap_or_else(Instant::now)).await;
+            }
         }
         // A closed channel means that the work has ended, and with it this task.
         let _ = tokio::time::timeout(interval, growth.changed()).await;
