@@ -1,6 +1,6 @@
 //! The connection to the gateway: outward only, TLS 1.3 with the site's certificate.
 //!
-//! Every request goes through [`GatewayClient::send`]: it is written to the egress log first, repeated with backoff
+//! Every request goes through `GatewayClient::send`: it is written to the egress log first, repeated with backoff
 //! where that may help, and answered by a typed value or a [`ClientError`] that shows the gateway's problem in full.
 //! All messages of the protocol are idempotent, so repeating one never does harm.
 

@@ -24,7 +24,7 @@ pub struct DiskError {
 
 /// The disk, step by step.
 ///
-/// Each step that could be the last before a power cut goes through [`Disk::step`], so that tests can cut the power
+/// Each step that could be the last before a power cut goes through `Disk::step`, so that tests can cut the power
 /// after any number of them and look at what a restart finds.
 #[derive(Debug, Clone, Default)]
 pub struct Disk {
