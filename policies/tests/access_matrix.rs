@@ -44,10 +44,10 @@ const EXPECTED: &str = "
     read-evaluation     yyy      yyy   y-- yyy     yyy       yyy     yyy
     read-contribution   ---      y--   y-- yyy     ---       yyy     y--
     read-statement      ---      y--   y-- yyy     ---       yyy     y--
-    create-deposit      ---      y--   --- ---     ---       ---     y--
-    read-deposit        ---      y--   --- yyy     ---       yyy     y--
+    create-deposit      ---      y--   --- ---     y--       ---     y--
+    read-deposit        ---      y--   --- yyy     y--       yyy     y--
     read-ledger         yyy      y-y   y-y yyy     y-y       yyy     y-y
-    cosign              ---      ---   --- ---     ---       ---     y--
+    cosign              ---      ---   --- ---     y--       ---     y--
     export-ledger       yyy      ---   --- yyy     ---       yyy     ---
     read-metrics        yyy      ---   --- ---     ---       yyy     ---
 ";
