@@ -16,7 +16,7 @@ use crate::partner::PartnerClient;
 use crate::report::summary::Part;
 
 /// How often the gateway is asked.
-const POLL: Duration = Duration::from_millis(60);
+const POLL: Duration = Duration::from_millis(80);
 /// When to give the whole job up.
 const JOB_LIMIT: Duration = Duration::from_secs(900);
 
@@ -77,6 +77,7 @@ impl<'a> Follower<'a> {
                 JobPhase::Running | JobPhase::Finished => {
                     let open = self.current(&job)?;
                     if !open && job.rounds_opened >= job.request.rounds {
+                        self.catch_up(&job, u32::MAX)?;
                         self.restart(u32::MAX)?;
                         return Ok((job, self.kills));
                     }
@@ -102,6 +103,7 @@ impl<'a> Follower<'a> {
         let Some(number) = job.current_round else { return Ok(false) };
         let round: Round = self.client.get(&format!("/v1/jobs/{}/rounds/{number}", job.job))?;
         let number = number.get();
+        self.catch_up(job, number)?;
         self.restart(number)?;
         let sites = job.sites.len();
         let ordinal = job.rounds_opened + 1;
@@ -137,18 +139,34 @@ impl<'a> Follower<'a> {
                 ));
                 Ok(true)
             }
-            RoundPhase::Opened => {
-                self.tell(number, "opened", opened_words(&round, sites));
+            RoundPhase::Opened | RoundPhase::Aborted { .. } => {
+                self.tell_end(&round, sites);
                 Ok(false)
             }
-            RoundPhase::Aborted { reason, .. } => {
-                self.tell(
-                    number,
-                    "aborted",
-                    format!("round {number} was aborted, nothing was opened: {reason}"),
-                );
-                Ok(false)
-            }
+        }
+    }
+
+    /// Tells the end of earlier rounds whose last phases went by between two looks.
+    fn catch_up(&mut self, job: &Job, number: u32) -> Result<(), HarnessError> {
+        let untold: Vec<u32> = self
+            .told
+            .iter()
+            .filter(|(round, told)| **round < number && **told == "training")
+            .map(|(round, _)| *round)
+            .collect();
+        for earlier in untold {
+            let round: Round = self.client.get(&format!("/v1/jobs/{}/rounds/{earlier}", job.job))?;
+            self.tell_end(&round, job.sites.len());
+        }
+        Ok(())
+    }
+
+    fn tell_end(&mut self, round: &Round, sites: usize) {
+        let number = round.round.get();
+        if let RoundPhase::Aborted { reason, .. } = &round.phase {
+            self.tell(number, "over", format!("round {number} was aborted, nothing was opened: {reason}"));
+        } else if round.phase == RoundPhase::Opened {
+            self.tell(number, "over", opened_words(round, sites));
         }
     }
 
