@@ -167,7 +167,9 @@ fn start(
             auditor.deposits()?.into_iter().map(|deposit| deposit.site).collect();
         Ok((sites.len() >= members).then_some(()))
     };
-    wait_until("every member's data deposit", DEPOSIT_LIMIT, deposited, || "see the members' logs".to_owned())?;
+    wait_until("every member's data deposit", DEPOSIT_LIMIT, deposited, || {
+        "see the members' logs".to_owned()
+    })?;
     narrator
         .say(format!("{members} signed data deposits are in the ledger: numbers and commitments, no data"));
     Ok((developer, auditor))

@@ -14,7 +14,7 @@ use super::known::{Gate, KnownExaminer, KnownLearner};
 
 /// The members that run inside this test; all stop when it is dropped.
 #[derive(Default)]
-pub struct Inside {
+pub(crate) struct Inside {
     running: BTreeMap<String, Running>,
     gates: BTreeMap<String, Gate>,
 }
@@ -26,18 +26,18 @@ struct Running {
 
 impl Inside {
     /// The gate before a member's training or examination.
-    pub fn gate(&mut self, member: &str) -> Gate {
+    pub(crate) fn gate(&mut self, member: &str) -> Gate {
         self.gates.entry(member.to_owned()).or_default().clone()
     }
 
     /// Starts all members that do not run.
-    pub fn start_all(&mut self, consortium: &Consortium) {
+    pub(crate) fn start_all(&mut self, consortium: &Consortium) {
         let names: Vec<String> = consortium.members().map(|member| member.site.clone()).collect();
         names.iter().for_each(|member| self.start(consortium, member));
     }
 
     /// Starts a member, if it does not run.
-    pub fn start(&mut self, consortium: &Consortium, member: &str) {
+    pub(crate) fn start(&mut self, consortium: &Consortium, member: &str) {
         if self.running.contains_key(member) {
             return;
         }
@@ -49,7 +49,7 @@ impl Inside {
     }
 
     /// Stops a member in the middle of whatever it does: its task is dropped, nothing is finished or told to anyone.
-    pub fn stop(&mut self, member: &str) {
+    pub(crate) fn stop(&mut self, member: &str) {
         let Some(running) = self.running.remove(member) else { return };
         let gate = self.gate(member);
         drop(running.stop);

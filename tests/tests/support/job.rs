@@ -6,13 +6,13 @@ use konclave_openapi::models::{ModelManifest, NewModel, ParameterTensor};
 use konclave_tests::partner::PartnerClient;
 
 /// The shapes of the small model's two tensors.
-pub const SHAPES: [(&str, &[u64]); 2] = [("layer.bias", &[47]), ("layer.weight", &[30, 31])];
+pub(crate) const SHAPES: [(&str, &[u64]); 2] = [("layer.bias", &[47]), ("layer.weight", &[30, 31])];
 
 /// Its number of parameters.
-pub const COORDINATES: usize = 47 + 30 * 31;
+pub(crate) const COORDINATES: usize = 47 + 30 * 31;
 
 /// Uploads a model that only the tests' own learners can train, and asks for rounds with it.
-pub fn ask(developer: &PartnerClient, rounds: u32, scoring_rounds: Vec<u32>) -> Job {
+pub(crate) fn ask(developer: &PartnerClient, rounds: u32, scoring_rounds: Vec<u32>) -> Job {
     let torchscript =
         b"a stand-in for a TorchScript file: the learners of these tests do not open it".to_vec();
     let initial: Vec<u8> =
@@ -60,6 +60,6 @@ pub fn ask(developer: &PartnerClient, rounds: u32, scoring_rounds: Vec<u32>) -> 
 }
 
 /// A job that nobody will work on, to have one in the lists.
-pub fn ask_for_nothing_much(developer: &PartnerClient, rounds: u32) -> Job {
+pub(crate) fn ask_for_nothing_much(developer: &PartnerClient, rounds: u32) -> Job {
     ask(developer, rounds, Vec::new())
 }

@@ -17,9 +17,9 @@ use konclave_site::trainer::{
 };
 
 /// The policy's figures that the known updates are made for; the tests check that the rounds use them.
-pub const CLIP_MICRO: u32 = 200_000;
-pub const QUANTISED_MAX: i32 = 32_767;
-pub const WEIGHT_CAP: u32 = 8_192;
+pub(crate) const CLIP_MICRO: u32 = 200_000;
+pub(crate) const QUANTISED_MAX: i32 = 32_767;
+pub(crate) const WEIGHT_CAP: u32 = 8_192;
 
 /// How far a float may be from a multiple of the scale, in multiples.
 const CLOSE: f64 = 1e-7;
@@ -28,13 +28,13 @@ const LARGEST: i32 = QUANTISED_MAX / 4;
 
 /// What one site gives in one round.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Known {
+pub(crate) struct Known {
     /// The quantised update, coordinate by coordinate.
-    pub plain: Vec<i32>,
+    pub(crate) plain: Vec<i32>,
     /// The float update it is made from.
-    pub delta: Vec<f32>,
+    pub(crate) delta: Vec<f32>,
     /// The weight: a power of two, so that dividing by it is exact.
-    pub weight: u32,
+    pub(crate) weight: u32,
 }
 
 /// The multiples that floats can hit.
@@ -48,7 +48,7 @@ fn multiples() -> Vec<i32> {
 }
 
 /// What a site gives from these parameters.
-pub fn known(site: &str, parameters: &Digest, coordinates: usize) -> Known {
+pub(crate) fn known(site: &str, parameters: &Digest, coordinates: usize) -> Known {
     let multiples = multiples();
     assert!(multiples.len() >= 16, "only {} multiples can be used", multiples.len());
     let scale = f64::from(CLIP_MICRO) * 1e-6 / f64::from(QUANTISED_MAX);
@@ -69,21 +69,21 @@ pub fn known(site: &str, parameters: &Digest, coordinates: usize) -> Known {
 
 /// Holds callers back while it is closed.
 #[derive(Debug, Clone, Default)]
-pub struct Gate(Arc<(Mutex<bool>, Condvar)>);
+pub(crate) struct Gate(Arc<(Mutex<bool>, Condvar)>);
 
 impl Gate {
     /// A gate that nobody passes until it is opened.
-    pub fn closed() -> Self {
+    pub(crate) fn closed() -> Self {
         let gate = Self::default();
         gate.close();
         gate
     }
 
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         *self.0.0.lock().unwrap() = true;
     }
 
-    pub fn open(&self) {
+    pub(crate) fn open(&self) {
         *self.0.0.lock().unwrap() = false;
         self.0.1.notify_all();
     }
@@ -96,9 +96,9 @@ impl Gate {
 
 /// Gives known updates, once its gate is open.
 #[derive(Debug, Clone)]
-pub struct KnownLearner {
-    pub site: String,
-    pub gate: Gate,
+pub(crate) struct KnownLearner {
+    pub(crate) site: String,
+    pub(crate) gate: Gate,
 }
 
 impl Learner for KnownLearner {
@@ -134,8 +134,8 @@ impl LocalUpdate for KnownLearner {
 
 /// Scores parameters by a number made from them, once its gate is open.
 #[derive(Debug, Clone)]
-pub struct KnownExaminer {
-    pub gate: Gate,
+pub(crate) struct KnownExaminer {
+    pub(crate) gate: Gate,
 }
 
 impl Examiner for KnownExaminer {

@@ -2,9 +2,9 @@
 
 #![allow(dead_code, reason = "each test program uses its own part of this module")]
 
-pub mod inside;
-pub mod job;
-pub mod known;
+pub(crate) mod inside;
+pub(crate) mod job;
+pub(crate) mod known;
 
 use std::fmt::Write as _;
 use std::fs;
@@ -15,16 +15,16 @@ use konclave_tests::partner::PartnerClient;
 use tempfile::TempDir;
 
 /// The columns of the standard format that these tests fill.
-pub const HEADER: &str = "Chemical ID,SMILES_Structure_Parent,Test,Test_Type,Measurement_Type,\
+pub(crate) const HEADER: &str = "Chemical ID,SMILES_Structure_Parent,Test,Test_Type,Measurement_Type,\
                           Measurement_Condition,Measurement_Relation,Measurement_Value,Measurement_Unit";
 
 /// A structure that every file made here holds, to be looked for elsewhere.
-pub const CANARY: &str = "Clc1ccc(cc1)OCC(F)NC(=O)CSCC(C)C(=O)N1CCOCC1";
+pub(crate) const CANARY: &str = "Clc1ccc(cc1)OCC(F)NC(=O)CSCC(C)C(=O)N1CCOCC1";
 /// The id of its row.
-pub const CANARY_ID: &str = "CANARY-00001";
+pub(crate) const CANARY_ID: &str = "CANARY-00001";
 
 /// Writes a file of simple alcohols and amines with made-up solubilities, different for each `site`.
-pub fn write_measurements(path: &Path, site: usize, rows: usize) {
+pub(crate) fn write_measurements(path: &Path, site: usize, rows: usize) {
     let mut text = format!("{HEADER}\n{CANARY_ID},{CANARY},Solubility,Solubility,,,=,-2.5,log mol/L\n");
     for row in 0..rows {
         let chain = "C".repeat(1 + row % 17);
@@ -38,7 +38,7 @@ pub fn write_measurements(path: &Path, site: usize, rows: usize) {
 }
 
 /// A consortium of `sites` in a temporary folder, founded but not started; every member has a small file.
-pub fn consortium(sites: usize, configure: impl FnOnce(Plan) -> Plan) -> (Consortium, TempDir) {
+pub(crate) fn consortium(sites: usize, configure: impl FnOnce(Plan) -> Plan) -> (Consortium, TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let plan = configure(Plan::new(&folder.path().join("consortium"), sites));
     let consortium = Consortium::found(&plan).unwrap();
@@ -51,13 +51,13 @@ pub fn consortium(sites: usize, configure: impl FnOnce(Plan) -> Plan) -> (Consor
 }
 
 /// The clients of a model developer and of an auditor.
-pub fn partners(consortium: &Consortium) -> (PartnerClient, PartnerClient) {
+pub(crate) fn partners(consortium: &Consortium) -> (PartnerClient, PartnerClient) {
     let developer = consortium.add_client("developer", "Model Developer Inc", "model-developer").unwrap();
     let auditor = consortium.add_client("auditor", "Audit Office", "auditor").unwrap();
     (developer, auditor)
 }
 
 /// The pseudonyms of the sites, without the evaluator.
-pub fn site_names(consortium: &Consortium) -> Vec<String> {
+pub(crate) fn site_names(consortium: &Consortium) -> Vec<String> {
     consortium.members().map(|member| member.site.clone()).filter(|site| site != EVALUATOR).collect()
 }
