@@ -198,7 +198,7 @@ impl Gateway {
             .handle(handle)
             .first_request_timeout(settings.timeouts.header())
             .accept_error_handler(
-                |peer, error| tracing::debug!(?peer, %error, "a connection was not accepted"),
+                |peer, error| tracing::info!(?peer, %error, "a connection was not accepted"),
             );
         bound_connections(&mut server, &settings.timeouts);
         let service = router(self.app, self.edge);

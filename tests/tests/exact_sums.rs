@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 use konclave_crypto::{Digest, Mode, OpenedSum, apply_sums, encoding};
 use konclave_openapi::jobs::{Job, JobPhase};
 use konclave_openapi::rounds::{Round, RoundPhase};
-use konclave_tests::consortium::Consortium;
-use konclave_tests::partner::PartnerClient;
+use konclave_tests::HarnessError;
+use konclave_tests::consortium::{Consortium, EVALUATOR};
+use konclave_tests::partner::{PartnerClient, send};
 use konclave_tests::search::Needles;
 
 use support::inside::Inside;
@@ -71,9 +72,25 @@ fn parts(round: &Round, sites: &[konclave_crypto::SiteId]) -> Vec<Known> {
     sites.iter().map(|site| known(site.as_str(), &round.parameters_before, COORDINATES)).collect()
 }
 
-fn opened(developer: &PartnerClient, digest: &Digest) -> Vec<i32> {
-    let bytes = developer.get_bytes(&format!("/v1/blobs/{digest}")).unwrap();
+/// An opened sum: of all sites, as the model's developer reads it; of a batch, as the evaluator does, and nobody else.
+fn opened(consortium: &Consortium, developer: &PartnerClient, batch: bool, digest: &Digest) -> Vec<i32> {
+    let path = format!("/v1/blobs/{digest}");
+    let bytes = if batch {
+        let refused = developer.get_bytes(&path).unwrap_err();
+        assert_eq!(refused.problem().map(|problem| problem.status), Some(403), "{refused}");
+        let refused = as_member(consortium, "site-1", &path).unwrap_err();
+        assert_eq!(refused.problem().map(|problem| problem.status), Some(403), "{refused}");
+        as_member(consortium, EVALUATOR, &path).unwrap()
+    } else {
+        developer.get_bytes(&path).unwrap()
+    };
     bytes.chunks_exact(4).map(|word| i32::from_le_bytes(word.try_into().unwrap())).collect()
+}
+
+fn as_member(consortium: &Consortium, member: &str, path: &str) -> Result<Vec<u8>, HarnessError> {
+    let connection = consortium.member(member)?.connect()?;
+    let answer = send(path, connection.get(format!("{}{path}", consortium.url)))?;
+    Ok(answer.bytes().unwrap().to_vec())
 }
 
 fn parameters(developer: &PartnerClient, digest: &Digest) -> Vec<f32> {
@@ -117,7 +134,7 @@ fn the_gateway_opens_exactly_the_sum_and_nothing_else() {
             let plain: Vec<i32> =
                 (0..COORDINATES).map(|index| given.iter().map(|known| known.plain[index]).sum()).collect();
             let weight: u64 = given.iter().map(|known| u64::from(known.weight)).sum();
-            let found = opened(&developer, &opening.sum);
+            let found = opened(&consortium, &developer, context.mode == Mode::Group, &opening.sum);
             assert_eq!(found, plain, "round {}: the sum of {:?}", round.round, opening.sites);
             assert_eq!(opening.weight, weight, "round {}: the sum of weights", round.round);
             let bytes: Vec<u8> = plain.iter().flat_map(|value| value.to_le_bytes()).collect();

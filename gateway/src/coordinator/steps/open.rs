@@ -122,13 +122,13 @@ fn store(
     let rate = job.request.server_rate_micro;
     let apply = |sums: &[OpenedSum]| apply_sums(&before, sums, &context.encoding, rate);
     let after = match apply(sums) {
-        Ok(parameters) => app.blobs().put_bytes(&parameter_bytes(&parameters))?,
+        Ok(parameters) => put_owned(app, &parameter_bytes(&parameters), job)?,
         Err(useless) => return Ok(Err(useless)),
     };
-    app.blobs().add_owner(&after, &job.organisation)?;
     let mut batches = Vec::with_capacity(sums.len());
     for sum in sums {
-        let blob = put_restricted(app, &sum_bytes(sum))?;
+        let bytes = sum_bytes(sum);
+        let blob = if round.scoring { put_restricted(app, &bytes)? } else { put_owned(app, &bytes, job)? };
         batches.push(OpenedBatch { sites: names(&sum.sites), sum: to_hash(&blob), weight: sum.weight });
     }
     if !round.scoring {
@@ -151,6 +151,14 @@ fn store(
         coalitions.push(CoalitionParameters { coalition, parameters: to_hash(&parameters) });
     }
     Ok(Ok(Opened { batches, after, coalitions: Some(coalitions) }))
+}
+
+/// Stores a blob that the job's organisation may read: the model, and the sum over all sites, which is no more than
+/// the step from one model to the next.
+fn put_owned(app: &App, bytes: &[u8], job: &JobState) -> Result<Digest, CoordinatorError> {
+    let digest = app.blobs().put_bytes(bytes)?;
+    app.blobs().add_owner(&digest, &job.organisation)?;
+    Ok(digest)
 }
 
 /// Stores a blob that sites must not read: from the sum of a batch of three, two of its sites learn the third's
