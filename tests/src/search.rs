@@ -4,7 +4,7 @@
 //! most offsets, a table of the needles' first eight bytes the rest. Long vectors are looked for by aligned
 //! windows, so any run of twice the window's length is found, wherever it begins.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::path::Path;
 
@@ -69,9 +69,7 @@ impl Needles {
     /// Adds every aligned window of a vector's bytes that is not trivial (few distinct bytes say nothing).
     pub fn add_windows(&mut self, name: &str, bytes: &[u8], window: usize) -> &mut Self {
         for piece in bytes.chunks_exact(window.max(KEY)) {
-            let mut seen = [false; 256];
-            piece.iter().for_each(|byte| seen[usize::from(*byte)] = true);
-            if seen.iter().filter(|there| **there).count() >= DISTINCT {
+            if piece.iter().collect::<BTreeSet<_>>().len() >= DISTINCT {
                 self.add(name, piece);
             }
         }

@@ -1,5 +1,12 @@
 //! `konclave-audit` on a ledger that was exported through the interface: it verifies, and no bit of it can change.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "the lints spare test functions, but not what they call"
+)]
+
 mod support;
 
 use std::fs;

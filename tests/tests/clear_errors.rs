@@ -1,5 +1,12 @@
 //! What goes wrong is said clearly: by whom, why, and what to do. Each case goes through the real programs.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "the lints spare test functions, but not what they call"
+)]
+
 mod support;
 
 use std::fs;

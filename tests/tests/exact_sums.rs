@@ -1,6 +1,13 @@
 //! A real gateway opens exactly the sum of what the sites of the agreed set gave, in both modes and with a site missing;
 //! and no part of any single update is in anything that it received or keeps.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "the lints spare test functions, but not what they call"
+)]
+
 mod support;
 
 use std::collections::BTreeSet;
@@ -35,7 +42,10 @@ fn follow(consortium: &mut Consortium, developer: &PartnerClient, inside: &mut I
             JobPhase::Aborted { reason, culprits } => {
                 panic!("aborted: {reason} {culprits:?}\n{}", consortium.gateway_log(30))
             }
-            _ => {}
+            JobPhase::Consent { .. }
+            | JobPhase::AdvertiseKeys { .. }
+            | JobPhase::Encapsulate { .. }
+            | JobPhase::Running => {}
         }
         // The site goes while its training is held back, and comes back once its round is over.
         let round = now.current_round.map_or(0, |round| round.get());

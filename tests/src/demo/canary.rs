@@ -17,7 +17,7 @@ pub(super) fn structure(seed: u64) -> String {
     for _ in 0..6 {
         let link = usize::try_from(rest % 4).unwrap_or_default();
         text.push_str(LINKS.get(link).copied().unwrap_or("C"));
-        rest = rest / 4 ^ (rest.wrapping_mul(0x9e37_79b9) >> 7);
+        rest = (rest / 4) ^ (rest.wrapping_mul(0x9e37_79b9) >> 7);
     }
     text.push_str("C(=O)N1CCOCC1");
     text

@@ -41,15 +41,21 @@ pub(super) fn is_exact(round: &Round, ledger: &[Record]) -> bool {
     let agreed = names(&round.agreed);
     let opened: Vec<SiteId> = round.openings.iter().flat_map(|opening| opening.sites.clone()).collect();
     let threshold = usize::from(round.context.context.threshold);
-    let in_ledger = |record: &Record| match record {
-        Record::RoundAgreed { round, agreed: sites, signed, .. } if *round == number => {
-            Some(sites.iter().cloned().collect::<BTreeSet<_>>() == agreed && signed.len() >= threshold)
+    let in_ledger = |record: &Record| {
+        if let Record::RoundAgreed { round, agreed: sites, signed, .. } = record
+            && *round == number
+        {
+            return Some(
+                sites.iter().cloned().collect::<BTreeSet<_>>() == agreed && signed.len() >= threshold,
+            );
         }
-        Record::RoundOpened { round, batches, .. } if *round == number => {
+        if let Record::RoundOpened { round, batches, .. } = record
+            && *round == number
+        {
             let sites: Vec<String> = batches.iter().flat_map(|batch| batch.sites.clone()).collect();
-            Some(sites.len() == agreed.len() && sites.into_iter().collect::<BTreeSet<_>>() == agreed)
+            return Some(sites.len() == agreed.len() && sites.into_iter().collect::<BTreeSet<_>>() == agreed);
         }
-        _ => None,
+        None
     };
     let entries: Vec<bool> = ledger.iter().filter_map(in_ledger).collect();
     matches!(round.phase, RoundPhase::Opened)
@@ -83,9 +89,10 @@ pub(super) fn of_rounds(job: &Job, rounds: &[Round], kills: &[Kill], ledger: &[R
 }
 
 fn of_kill(part: Part, kills: &[Kill], job: &Job, rounds: &[Round], ledger: &[Record]) -> Check {
-    let name = match part {
-        Part::KilledBeforeUpload => "A site killed before its upload: the round finished without it",
-        _ => "A site killed after its upload: the round finished with its update",
+    let name = if part == Part::KilledBeforeUpload {
+        "A site killed before its upload: the round finished without it"
+    } else {
+        "A site killed after its upload: the round finished with its update"
     };
     let Some(kill) = kills.iter().find(|kill| kill.part == part) else {
         return check(name, false, "no site was killed at that moment");

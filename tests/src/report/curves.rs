@@ -37,8 +37,11 @@ impl Scale {
         let values = values.chain([task.local_mean, task.pooled]).filter(|value| value.is_finite());
         let (mut low, mut high) = values
             .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)));
-        if !(low < high) {
-            (low, high) = if low.is_finite() { (low - 0.5, low + 0.5) } else { (0.0, 1.0) };
+        if low > high {
+            // Nothing to show.
+            (low, high) = (0.0, 1.0);
+        } else if low.total_cmp(&high).is_eq() {
+            (low, high) = (low - 0.5, low + 0.5);
         }
         let margin = (high - low) * 0.08;
         let last_round = task.curve.iter().map(|point| f64::from(point.round)).fold(2.0, f64::max);

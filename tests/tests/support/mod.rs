@@ -1,6 +1,12 @@
 //! What several tests need: small files of measurements, and a consortium in a folder that goes away.
 
 #![allow(dead_code, reason = "each test program uses its own part of this module")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "the lints spare test functions, but not what they call"
+)]
 
 pub(crate) mod inside;
 pub(crate) mod job;
