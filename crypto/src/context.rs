@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::batches::scoring_batches;
 use crate::digest::Digest;
 use crate::encoding::{Encoding, EncodingError};
 use crate::identity::{IdentityKey, Signature};
@@ -124,10 +125,21 @@ pub enum ContextError {
         /// Least value allowed.
         floor: u16,
     },
+    /// Batches are opened by themselves in a round that is not for scoring.
+    #[error("the context opens single batches, but this is not a scoring round of the job")]
+    NotScoring,
+    /// The batches are not the job's.
+    #[error("the batches are not those that the roster and the batch size {batch_size} give")]
+    OtherBatches {
+        /// Sites in a batch, by the job's policy.
+        batch_size: u16,
+    },
     /// The roster is smaller than the site's own floor.
-    #[error("the roster has {found} sites; this site takes part with at least {floor}")]
+    #[error(
+        "the roster's sites belong to {found} legal entities; this site takes part with at least {floor}"
+    )]
     MinSites {
-        /// Sites in the roster.
+        /// Legal entities in the roster.
         found: usize,
         /// The site's floor.
         floor: u16,
@@ -141,12 +153,15 @@ pub enum ContextError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SiteFloor {
-    /// Fewest sites in the roster.
+    /// Fewest legal entities in the roster: the sites of one owner know each other's updates and count once.
     pub min_sites: u16,
     /// Fewest sites in an agreed set.
     pub min_agreed: u16,
     /// Fewest sites in a batch that is opened by itself (mode group).
     pub min_batch: u16,
+    /// The batch size of the job's scoring rounds, when this round is one of them: the batches must then be
+    /// [`scoring_batches`] of the roster. `None` refuses every round that opens batches by themselves.
+    pub scoring_batch_size: Option<u16>,
 }
 
 /// Least agreed set of any round: one site alone is never opened.
@@ -232,9 +247,9 @@ impl RoundContext {
     }
 
     fn check_floor(&self, roster: &Roster, floor: &SiteFloor) -> Result<(), ContextError> {
-        let sites = roster.len();
-        if sites < usize::from(floor.min_sites) {
-            return Err(ContextError::MinSites { found: sites, floor: floor.min_sites });
+        let (sites, entities) = (roster.len(), roster.legal_entities());
+        if entities < usize::from(floor.min_sites) {
+            return Err(ContextError::MinSites { found: entities, floor: floor.min_sites });
         }
         if self.min_agreed < floor.min_agreed {
             return Err(ContextError::MinAgreed { found: self.min_agreed, floor: floor.min_agreed, sites });
@@ -244,6 +259,10 @@ impl RoundContext {
                 return Err(ContextError::MinBatch { found: self.min_batch.into(), floor: floor.min_batch });
             }
             self.check_open_batches(floor.min_batch)?;
+            let Some(size) = floor.scoring_batch_size else { return Err(ContextError::NotScoring) };
+            if self.batches != scoring_batches(roster, size) {
+                return Err(ContextError::OtherBatches { batch_size: size });
+            }
         }
         Ok(())
     }

@@ -17,6 +17,7 @@
 //! |---|---|
 //! | [`membership`], [`identity`] | consortium root, certificates, Ed25519 keys |
 //! | [`setup`] | once per job: [`setup::advertise`], [`setup::Roster`], [`setup::PairwiseChains`] |
+//! | [`batches`] | how a roster is cut for scoring rounds, the same for everyone |
 //! | [`context`] | [`RoundContext`], signed by the gateway, checked by each site against its own floors |
 //! | [`encoding`] | floats to ring elements and back: [`quantise`], [`apply_sums`] |
 //! | [`site`] | a site's round: [`site::mask`], [`site::AwaitAgreement`], [`site::AwaitUnmasking`] |
@@ -30,6 +31,7 @@
 #![cfg_attr(test, allow(clippy::cast_possible_truncation, reason = "tests choose their numbers"))]
 
 pub mod aggregator;
+pub mod batches;
 pub mod context;
 mod dealing;
 mod digest;

@@ -224,10 +224,48 @@ fn a_lowered_threshold_or_floor_is_refused_by_sites() {
     assert!(verify(group.clone(), &FLOOR).is_ok());
     let strict = SiteFloor { min_batch: 3, ..FLOOR };
     assert_eq!(verify(group.clone(), &strict).unwrap_err(), ContextError::MinBatch { found: 2, floor: 3 });
-    let mut alone = group;
+    let mut alone = group.clone();
     alone.batches = consortium.sites().into_iter().map(|id| vec![id]).collect();
     alone.min_batch = 1;
     assert_eq!(verify(alone, &FLOOR).unwrap_err(), ContextError::MinBatch { found: 1, floor: 2 });
+}
+
+#[test]
+fn batches_that_the_gateway_chose_are_refused() {
+    // Sums over other batches in each round are a system of equations for single updates.
+    let consortium = Consortium::new(6, 26);
+    let verify = |context, floor: &SiteFloor| {
+        consortium.signed(context).verify(&consortium.root(), &consortium.roster, NOW, floor)
+    };
+    let good = consortium.context(Mode::Group);
+    let mut other = good.clone();
+    let moved = other.batches[0].remove(0);
+    let back = std::mem::replace(&mut other.batches[1][0], moved);
+    other.batches[0].push(back);
+    other.batches.iter_mut().for_each(|batch| batch.sort());
+    assert_eq!(verify(other, &FLOOR).unwrap_err(), ContextError::OtherBatches { batch_size: 2 });
+    let mut merged = good.clone();
+    let last = merged.batches.pop().unwrap();
+    merged.batches[0].extend(last);
+    assert_eq!(verify(merged, &FLOOR).unwrap_err(), ContextError::OtherBatches { batch_size: 2 });
+
+    // And none at all in a job that has no scoring rounds.
+    let never = SiteFloor { scoring_batch_size: None, ..FLOOR };
+    assert_eq!(verify(good, &never).unwrap_err(), ContextError::NotScoring);
+}
+
+#[test]
+fn sites_of_one_owner_count_once() {
+    let consortium = Consortium::owned(6, 27, |index| if index == 0 { "Victim" } else { "Sybil" }.to_owned());
+    assert_eq!(consortium.roster.legal_entities(), 2);
+    let context = consortium.context(Mode::Full);
+    let verified = consortium.signed(context).verify(
+        &consortium.root(),
+        &consortium.roster,
+        NOW,
+        &SiteFloor { min_sites: 3, ..FLOOR },
+    );
+    assert_eq!(verified.unwrap_err(), ContextError::MinSites { found: 2, floor: 3 });
 }
 
 #[test]
@@ -337,7 +375,7 @@ fn a_sybil_key_is_not_let_into_the_roster() {
 fn proposals_that_break_a_rule_are_not_signed() {
     let mut consortium = Consortium::new(6, 21);
     let mut context = consortium.context(Mode::Full);
-    context.batches = support::batches_of(&consortium.sites(), 2);
+    context.batches = consortium.sites().chunks(2).map(<[SiteId]>::to_vec).collect();
     let Uploaded { context: verified, collecting, mut waiting, .. } =
         upload_all(&mut consortium, &context, &set([5]));
     let agreeing = collecting.close().unwrap();

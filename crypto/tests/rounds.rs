@@ -12,15 +12,16 @@ mod support;
 use std::collections::BTreeSet;
 
 use konclave_crypto::aggregator::Abort;
+use konclave_crypto::batches::scoring_batches;
 use konclave_crypto::{Mode, RoundNumber, SiteId};
 use proptest::prelude::*;
-use support::{Consortium, Losses, batches_of, encoding, play, site};
+use support::{Consortium, Losses, encoding, play, site};
 
 #[derive(Debug, Clone)]
 struct Scenario {
     sites: usize,
     mode: Mode,
-    batch: usize,
+    batch: u16,
     tensors: Vec<u64>,
     quantisation_bits: u8,
     spare_bits: u8,
@@ -32,7 +33,7 @@ fn scenario() -> impl Strategy<Value = Scenario> {
     (3_usize..=12, any::<bool>())
         .prop_flat_map(|(sites, group)| {
             let mode = if group { Mode::Group } else { Mode::Full };
-            let batch = if group { 2..=3_usize.min(sites) } else { 1..=2 };
+            let batch = if group { 2..=3_u16.min(sites as u16) } else { 1..=2 };
             let lost = proptest::collection::vec(prop_oneof![8 => Just(0_u8), 1 => 1..=3_u8], sites);
             let tensors = proptest::collection::vec(1_u64..60, 1..4);
             (Just(sites), Just(mode), batch, tensors, 2_u8..=20, 0_u8..=12, 1_u32..5, lost)
@@ -55,7 +56,8 @@ proptest! {
         let sum_bits = sites.next_power_of_two().trailing_zeros() as u8;
         let ring_bits = (quantisation_bits + sum_bits + 1 + spare_bits).clamp(16, 32);
         context.encoding = encoding(&tensors, quantisation_bits, ring_bits);
-        context.batches = batches_of(&consortium.sites(), batch);
+        context.batches = scoring_batches(&consortium.roster, batch);
+        context.min_batch = batch.max(2);
         context.round = RoundNumber::new(round).unwrap();
         for chains in consortium.chains.values_mut() {
             chains.advance_to(context.round).unwrap();
@@ -127,7 +129,7 @@ fn rounds_follow_each_other_on_one_key_set_up() {
     for round in 1..=3 {
         context.round = RoundNumber::new(round).unwrap();
         context.mode = if round == 2 { Mode::Group } else { Mode::Full };
-        context.batches = batches_of(&consortium.sites(), 2);
+        context.batches = scoring_batches(&consortium.roster, 2);
         consortium.chains.values_mut().for_each(|chains| chains.advance_to(context.round).unwrap());
         let (opened, expected) = play(&mut consortium, &context, &Losses::default()).unwrap();
         assert_eq!(opened, expected);

@@ -1,6 +1,11 @@
 //! One named test per attack of a malicious or broken site, and who stops it.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "a test may panic"
+)]
 
 mod support;
 
@@ -152,7 +157,14 @@ fn shares_that_do_not_open_are_complained_about_and_the_round_completes() {
 
 #[test]
 fn sufficient_counts_recoverable_seeds_and_not_only_answers() {
-    // Five of six answer, which is t, but two cannot open what site 3 dealt: its self mask has too few shares.
+    // Five of six answer, which is t, but some cannot open what site 3 dealt: its self mask has too few shares. Up to three
+    // of six sites may collude, so three complaints prove nothing and four do.
+    for (complaining, blamed) in [(1, nobody()), (3, nobody()), (4, set([3]))] {
+        shares_that_do_not_open(complaining, blamed);
+    }
+}
+
+fn shares_that_do_not_open(complaining: usize, blamed: BTreeSet<SiteId>) {
     let mut consortium = Consortium::new(6, 16);
     let context = consortium.context(Mode::Full);
     let Uploaded { context: verified, collecting, waiting, .. } =
@@ -160,9 +172,10 @@ fn sufficient_counts_recoverable_seeds_and_not_only_answers() {
     let mut agreeing = collecting.close().unwrap();
     let signed = agree_all(&consortium, &verified, &mut agreeing, waiting, &nobody());
     let mut unmasking = agreeing.close().unwrap();
+    let receivers: Vec<SiteId> = consortium.sites().into_iter().filter(|id| *id != site(3)).collect();
     for (id, state) in signed.into_iter().take(5) {
         let mut request = unmasking.request_for(&id).unwrap();
-        if id == site(0) || id == site(1) {
+        if receivers.iter().take(complaining).any(|receiver| *receiver == id) {
             request.sealed.iter_mut().find(|entry| entry.from == site(3)).unwrap().sealed[0] ^= 1;
         }
         let (_, response) =
@@ -172,8 +185,8 @@ fn sufficient_counts_recoverable_seeds_and_not_only_answers() {
     assert_eq!(unmasking.answered_by().len(), 5);
     assert!(!unmasking.sufficient());
     let abort = unmasking.close().unwrap_err();
-    assert_eq!(abort, Abort::Unrecoverable { found: 5, needed: 5, complained_of: set([3]) });
-    assert_eq!(abort.culprits(), set([3]));
+    assert_eq!((abort.culprits(), abort.suspects()), (blamed.clone(), set([3])));
+    assert_eq!(abort, Abort::Unrecoverable { found: 5, needed: 5, complained_of: set([3]), blamed });
 }
 
 #[test]
@@ -243,9 +256,10 @@ fn garbage_uploads_abort_and_name_the_batch() {
         let mut unmasking = agreeing.close().unwrap();
         unmask_all(&consortium, &verified, &mut unmasking, signed, &nobody());
         let abort = open(unmasking.close().unwrap(), &bodies).unwrap_err();
-        let batch = if mode == Mode::Group { set([0, 1]) } else { set(0..4) };
+        let all = consortium.sites().into_iter().collect();
+        let batch = if mode == Mode::Group { batch_of(&context, &site(1)) } else { all };
         assert!(matches!(&abort, Abort::OutOfRange { batch: named, .. } if *named == batch), "{abort}");
-        assert_eq!(abort.culprits(), batch);
+        assert_eq!((abort.culprits(), abort.suspects()), (nobody(), batch));
     }
 }
 
@@ -350,7 +364,77 @@ fn contradicting_pair_commitments_leave_the_liar_out() {
     assert_eq!(one.conflicting(), set([2, 4]));
     let abort = one.close().unwrap_err();
     assert_eq!(abort, Abort::TooFewUploads { found: 4, needed: 5, conflicting: set([2, 4]) });
-    assert_eq!(abort.culprits(), set([2, 4]));
+    assert_eq!((abort.culprits(), abort.suspects()), (nobody(), set([2, 4])));
+}
+
+#[test]
+fn colluding_liars_cannot_throw_out_an_honest_site_and_stay() {
+    // Of six sites three may collude. Each of them says that it has another common seed with the honest site 5.
+    for liars in 1..=3_usize {
+        let mut consortium = Consortium::new(6, 24);
+        let context = consortium.context(Mode::Full);
+        let verified = consortium.verified(&context);
+        let mut collecting = Collecting::new(context.clone(), consortium.roster.clone()).unwrap();
+        for (index, id) in consortium.sites().into_iter().enumerate() {
+            let (ring, _) = consortium.update(&context.encoding);
+            let Upload { mut manifest, body, .. } = consortium.upload(&id, &verified, ring);
+            if index < liars {
+                let mut header = manifest.signed.header.clone();
+                header.pair_seed_hashes.insert(site(5), Digest::of(b"lie"));
+                manifest.signed = header.sign(consortium.key(&id));
+            }
+            collecting.accept_manifest(&id, manifest).unwrap();
+            collecting.accept_body(&id, body_root(body.as_slice()).unwrap(), body.len() as u64).unwrap();
+        }
+        let out = collecting.conflicting();
+        assert_eq!(out, (0..liars).chain([5]).map(site).collect(), "{liars} liars go with their victim");
+    }
+}
+
+#[test]
+fn a_weight_that_does_not_fit_the_coordinates_aborts() {
+    // Five sites give their largest weight; the sixth pulls the sum of weights down to 6, the least that six sites could
+    // have. Applied, the step would be as many times too long as the weights are too small.
+    let mut consortium = Consortium::new(6, 25);
+    let context = consortium.context(Mode::Full);
+    let (encoding, verified) = (context.encoding.clone(), consortium.verified(&context));
+    let (cap, bits) = (encoding.weight_cap, encoding.ring_bits);
+    let mut collecting = Collecting::new(context.clone(), consortium.roster.clone()).unwrap();
+    let (mut waiting, mut bodies) = (BTreeMap::new(), BTreeMap::new());
+    for id in consortium.sites() {
+        let largest = encoding.quantised_max().cast_unsigned();
+        let lanes = |value: u32, weight: u32| {
+            let mut lanes = vec![value; encoding.coordinates() as usize];
+            lanes.push(weight);
+            RingVector::from_lanes(lanes, bits).unwrap()
+        };
+        let Upload { mut state, mut manifest, mut body } =
+            consortium.upload(&id, &verified, lanes(largest, cap));
+        if id == site(1) {
+            let mut lanes =
+                konclave_crypto::encoding::unpack(&body, encoding.lanes() as usize, bits).unwrap();
+            let mask = (1_u32 << bits) - 1;
+            let weight = lanes.last_mut().unwrap();
+            *weight = weight.wrapping_sub(cap).wrapping_add(6).wrapping_sub(5 * cap) & mask;
+            body = konclave_crypto::encoding::pack(&lanes, bits).unwrap();
+            manifest = forge_body(&consortium, &manifest, &body);
+            state = with_manifest(&state, &manifest);
+        }
+        collecting.accept_manifest(&id, manifest).unwrap();
+        collecting.accept_body(&id, body_root(body.as_slice()).unwrap(), body.len() as u64).unwrap();
+        waiting.insert(id.clone(), state);
+        bodies.insert(id, body);
+    }
+    let mut agreeing = collecting.close().unwrap();
+    let signed = agree_all(&consortium, &verified, &mut agreeing, waiting, &nobody());
+    let mut unmasking = agreeing.close().unwrap();
+    unmask_all(&consortium, &verified, &mut unmasking, signed, &nobody());
+    let abort = open(unmasking.close().unwrap(), &bodies).unwrap_err();
+    assert!(matches!(abort, Abort::OutOfRange { coordinate: 0, .. }), "{abort}");
+}
+
+fn batch_of(context: &konclave_crypto::RoundContext, id: &SiteId) -> BTreeSet<SiteId> {
+    context.batch_of(id).unwrap().iter().cloned().collect()
 }
 
 #[test]

@@ -98,29 +98,24 @@ impl Collecting {
 
     /// The complete uploads that are left out because the two ends of a pair committed to different seeds.
     ///
-    /// Nothing shows which end lied. The site in most conflicts is left out first, which is enough when one site's
-    /// keys are broken; ends with equally many go together, so that no site can throw out another and stay itself.
+    /// Nothing shows which end lied. A site that contradicts as many others as the protocol takes to be able to collude
+    /// (`2t - n`) contradicts an honest one and is left out alone; it is a liar, or its keys are broken. Of any other
+    /// pair both ends go, so that colluding sites cannot throw out an honest one and stay themselves.
     #[must_use]
     pub fn conflicting(&self) -> BTreeSet<SiteId> {
         let headers: BTreeMap<&SiteId, &SignedManifestHeader> =
             self.complete().filter_map(|site| Some((site, &self.manifests.get(site)?.signed))).collect();
-        let mut pairs = conflicting_pairs(&headers);
-        let mut left_out = BTreeSet::new();
-        while !pairs.is_empty() {
-            let mut conflicts: BTreeMap<&SiteId, usize> = BTreeMap::new();
-            for site in pairs.iter().flat_map(|(one, other)| [one, other]) {
-                *conflicts.entry(site).or_default() += 1;
-            }
-            let most = conflicts.values().copied().max().unwrap_or_default();
-            let out: Vec<SiteId> = conflicts
-                .iter()
-                .filter(|(_, count)| **count == most)
-                .map(|(site, _)| (*site).clone())
-                .collect();
-            pairs.retain(|(one, other)| !out.contains(one) && !out.contains(other));
-            left_out.extend(out);
+        let pairs = conflicting_pairs(&headers);
+        let mut conflicts: BTreeMap<&SiteId, usize> = BTreeMap::new();
+        for site in pairs.iter().flat_map(|(one, other)| [one, other]) {
+            *conflicts.entry(site).or_default() += 1;
         }
-        left_out
+        let colluding = self.facts.colluding();
+        let liars: BTreeSet<&SiteId> =
+            conflicts.iter().filter(|(_, count)| **count >= colluding).map(|(site, _)| *site).collect();
+        let unsettled = pairs.iter().filter(|(one, other)| !liars.contains(one) && !liars.contains(other));
+        let both_ends = unsettled.flat_map(|(one, other)| [one, other]);
+        liars.iter().copied().chain(both_ends).cloned().collect()
     }
 
     fn complete(&self) -> impl Iterator<Item = &SiteId> {

@@ -172,8 +172,10 @@ pub enum Abort {
         found: usize,
         /// The threshold.
         needed: usize,
-        /// Dealers whose shares too many receivers complained about.
+        /// Dealers whose shares some receiver could not open.
         complained_of: BTreeSet<SiteId>,
+        /// Those of them that at least `2t - n` receivers complained about, so many that one of these is honest.
+        blamed: BTreeSet<SiteId>,
     },
     /// A dealer's shares match its own Merkle root but do not add up to the seed it committed to.
     #[error("the shares that `{dealer}` dealt do not give the seed it committed to")]
@@ -215,21 +217,36 @@ pub enum Abort {
 }
 
 impl Abort {
-    /// The sites at fault, as far as it can be told; empty if it is nobody's fault or the gateway's own.
-    ///
-    /// For [`Abort::OutOfRange`] it is at least one of the named sites; for conflicting commitments, one of each pair.
+    /// The sites that are certainly at fault; empty if that cannot be told, it is nobody's fault or the gateway's own.
     #[must_use]
     pub fn culprits(&self) -> BTreeSet<SiteId> {
         match self {
-            Self::TooFewUploads { conflicting, .. } | Self::TooFewAgreed { conflicting, .. } => {
-                conflicting.clone()
-            }
-            Self::Unrecoverable { complained_of, .. } => complained_of.clone(),
+            Self::Unrecoverable { blamed, .. } => blamed.clone(),
             Self::BadDealing { dealer: site } | Self::BodyFormat { site } => BTreeSet::from([site.clone()]),
-            Self::OutOfRange { batch, .. } => batch.clone(),
-            Self::NoQuorum { .. } | Self::Bodies | Self::Read { .. } | Self::BodyChanged { .. } => {
-                BTreeSet::new()
-            }
+            Self::TooFewUploads { .. }
+            | Self::TooFewAgreed { .. }
+            | Self::OutOfRange { .. }
+            | Self::NoQuorum { .. }
+            | Self::Bodies
+            | Self::Read { .. }
+            | Self::BodyChanged { .. } => BTreeSet::new(),
+        }
+    }
+
+    /// The sites of which at least one is at fault, where no more can be told: honest ones may be among them.
+    #[must_use]
+    pub fn suspects(&self) -> BTreeSet<SiteId> {
+        match self {
+            Self::TooFewUploads { conflicting: sites, .. }
+            | Self::TooFewAgreed { conflicting: sites, .. }
+            | Self::OutOfRange { batch: sites, .. }
+            | Self::Unrecoverable { complained_of: sites, .. } => sites.clone(),
+            Self::BadDealing { .. }
+            | Self::BodyFormat { .. }
+            | Self::NoQuorum { .. }
+            | Self::Bodies
+            | Self::Read { .. }
+            | Self::BodyChanged { .. } => BTreeSet::new(),
         }
     }
 }

@@ -51,6 +51,11 @@ impl Facts {
         self.context.threshold.into()
     }
 
+    /// The number of colluding sites that breaks the protocol's promise, `2t - n`: this many cannot all be lying.
+    fn colluding(&self) -> usize {
+        (2 * self.threshold()).saturating_sub(self.roster.len()).max(1)
+    }
+
     /// The message of `site` for `context` may count at all: it uploaded, and means this round.
     fn check_sender(
         &self,

@@ -158,17 +158,17 @@ struct RangeCheck<'a> {
     sites: &'a BTreeSet<SiteId>,
     coordinates: Vec<i32>,
     weight: Option<i32>,
-    out_of_range: Option<u64>,
+    /// The largest magnitude and its first position.
+    largest: (u64, u64),
 }
 
 impl<'a> RangeCheck<'a> {
     fn new(encoding: &'a Encoding, sites: &'a BTreeSet<SiteId>) -> Self {
         let coordinates = Vec::with_capacity(usize::try_from(encoding.coordinates()).unwrap_or(0));
-        Self { encoding, sites, coordinates, weight: None, out_of_range: None }
+        Self { encoding, sites, coordinates, weight: None, largest: (0, 0) }
     }
 
     fn take(&mut self, lanes: &[u32]) {
-        let largest = self.sites.len() as i64 * i64::from(self.encoding.quantised_max());
         for lane in lanes {
             let value = centred(*lane, self.encoding.ring_bits);
             let position = self.coordinates.len() as u64;
@@ -176,27 +176,28 @@ impl<'a> RangeCheck<'a> {
                 self.weight = Some(value);
                 return;
             }
-            if i64::from(value).abs() > largest {
-                self.out_of_range.get_or_insert(position);
+            if u64::from(value.unsigned_abs()) > self.largest.0 {
+                self.largest = (value.unsigned_abs().into(), position);
             }
             self.coordinates.push(value);
         }
     }
 
     fn finish(self) -> Result<OpenedSum, Abort> {
-        let Self { encoding, sites, coordinates, weight, out_of_range } = self;
-        let count = sites.len() as u64;
-        let honest = count..=count.saturating_mul(encoding.weight_cap.into());
+        let Self { encoding, sites, coordinates, weight, largest: (largest, position) } = self;
+        let refused = |coordinate| Err(Abort::OutOfRange { batch: sites.clone(), coordinate });
+        let (count, cap) = (sites.len() as u64, u64::from(encoding.weight_cap));
+        let honest = count..=count.saturating_mul(cap);
         let weight = weight.and_then(|weight| u64::try_from(weight).ok()).filter(|sum| honest.contains(sum));
-        match (out_of_range, weight) {
-            (None, Some(weight)) => {
-                Ok(OpenedSum { sites: sites.iter().cloned().collect(), coordinates, weight })
-            }
-            (Some(coordinate), _) => Err(Abort::OutOfRange { batch: sites.clone(), coordinate }),
-            (None, None) => {
-                Err(Abort::OutOfRange { batch: sites.clone(), coordinate: encoding.coordinates() })
-            }
+        let Some(weight) = weight else { return refused(encoding.coordinates()) };
+        let quantised = u64::from(encoding.quantised_max().unsigned_abs());
+        // An honest coordinate is at most quantised * weight / cap, rounded to one of its two neighbours. Without the
+        // weight in the bound, one site could make the sum of weights tiny and the server's step huge.
+        let bound = weight.saturating_mul(quantised).saturating_add(count.saturating_mul(cap));
+        if largest > count.saturating_mul(quantised) || largest.saturating_mul(cap) > bound {
+            return refused(position);
         }
+        Ok(OpenedSum { sites: sites.iter().cloned().collect(), coordinates, weight })
     }
 }
 

@@ -199,6 +199,13 @@ impl Unmasking {
         by_dealer
     }
 
+    /// The dealers that more sites complain about than can collude: at least one of them is honest.
+    fn blamed(&self) -> BTreeSet<SiteId> {
+        let colluding = self.facts.colluding();
+        let blamed = self.complaints().into_iter().filter(|(_, complainers)| complainers.len() >= colluding);
+        blamed.map(|(dealer, _)| dealer).collect()
+    }
+
     /// Whether at least t sites answered and every seed that the sum needs can be recovered.
     #[must_use]
     pub fn sufficient(&self) -> bool {
@@ -229,6 +236,7 @@ impl Unmasking {
                 found: self.responses.len(),
                 needed: threshold,
                 complained_of: self.complaints().into_keys().collect(),
+                blamed: self.blamed(),
             });
         }
         let context = self.facts.digest;

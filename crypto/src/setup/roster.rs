@@ -176,6 +176,13 @@ impl Roster {
         Ok(Self { job, entries, digest })
     }
 
+    /// How many owners the sites have: several sites may belong to one legal entity.
+    #[must_use]
+    pub fn legal_entities(&self) -> usize {
+        let owner = |entry: &KeyAdvertisement| entry.certificate.membership.legal_entity.clone();
+        self.entries.iter().map(owner).collect::<BTreeSet<_>>().len()
+    }
+
     /// Digest over the job and every site's id, certificate and keys.
     #[must_use]
     pub fn digest(&self) -> Digest {

@@ -11,6 +11,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use konclave_crypto::aggregator::{Abort, Agreeing, Collecting, Opening, Unmasking};
+use konclave_crypto::batches::{scoring_batches, singletons};
 use konclave_crypto::messages::{AgreementSignature, Manifest};
 use konclave_crypto::setup::{KeyAdvertisement, PairwiseChains, Roster, advertise};
 use konclave_crypto::site::{AwaitAgreement, AwaitUnmasking, mask};
@@ -23,7 +24,8 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 
 pub const NOW: UnixSeconds = UnixSeconds(1_000);
-pub const FLOOR: SiteFloor = SiteFloor { min_sites: 2, min_agreed: 2, min_batch: 2 };
+pub const FLOOR: SiteFloor =
+    SiteFloor { min_sites: 2, min_agreed: 2, min_batch: 2, scoring_batch_size: Some(2) };
 
 pub fn site(index: usize) -> SiteId {
     format!("site-{index:02}").parse().unwrap()
@@ -54,10 +56,22 @@ pub fn member(
     serial: u64,
     rng: &mut ChaCha20Rng,
 ) -> Member {
+    let owner = format!("The owner of {id}");
+    owned_member(root, id, owner, role, serial, rng)
+}
+
+fn owned_member(
+    root: &ConsortiumRootKey,
+    id: SiteId,
+    legal_entity: String,
+    role: MemberRole,
+    serial: u64,
+    rng: &mut ChaCha20Rng,
+) -> Member {
     let key = IdentityKey::generate(rng);
     let certificate = root.issue(Membership {
         site: id,
-        legal_entity: "One Ltd".into(),
+        legal_entity,
         role,
         identity_key: key.public(),
         serial,
@@ -69,13 +83,19 @@ pub fn member(
 
 impl Consortium {
     pub fn new(sites: usize, seed: u8) -> Self {
+        Self::owned(sites, seed, |index| format!("Company {index}"))
+    }
+
+    /// A consortium whose sites belong to the named owners.
+    pub fn owned(sites: usize, seed: u8, owner: impl Fn(usize) -> String) -> Self {
         let mut rng = ChaCha20Rng::from_seed([seed; 32]);
         let root_key = ConsortiumRootKey::generate(&mut rng);
         let gateway = member(&root_key, "gateway".parse().unwrap(), MemberRole::Gateway, 0, &mut rng);
         let members: BTreeMap<SiteId, Member> = (0..sites)
             .map(|index| {
                 let id = site(index);
-                (id.clone(), member(&root_key, id, MemberRole::Site, index as u64 + 1, &mut rng))
+                let serial = index as u64 + 1;
+                (id.clone(), owned_member(&root_key, id, owner(index), MemberRole::Site, serial, &mut rng))
             })
             .collect();
         let (mut waiting, mut advertisements) = (BTreeMap::new(), Vec::<KeyAdvertisement>::new());
@@ -115,13 +135,13 @@ impl Consortium {
         &self.members[site].key
     }
 
-    /// A sound context: singleton batches in mode full, pairs and a rest in mode group.
+    /// A sound context: singleton batches in mode full, batches of two or three in mode group.
     pub fn context(&self, mode: Mode) -> RoundContext {
         let sites = self.sites();
         let n = sites.len();
         let batches = match mode {
-            Mode::Full => sites.iter().map(|site| vec![site.clone()]).collect(),
-            Mode::Group => batches_of(&sites, 2),
+            Mode::Full => singletons(&self.roster),
+            Mode::Group => scoring_batches(&self.roster, 2),
         };
         RoundContext {
             job: job(),
@@ -146,7 +166,8 @@ impl Consortium {
     }
 
     pub fn verified(&self, context: &RoundContext) -> VerifiedContext {
-        self.signed(context.clone()).verify(&self.root(), &self.roster, NOW, &FLOOR).unwrap()
+        let floor = SiteFloor { scoring_batch_size: Some(context.min_batch), ..FLOOR };
+        self.signed(context.clone()).verify(&self.root(), &self.roster, NOW, &floor).unwrap()
     }
 
     /// A random update in ring form with its plain signed lanes.
@@ -172,16 +193,6 @@ pub struct Upload {
     pub state: AwaitAgreement,
     pub manifest: Manifest,
     pub body: Vec<u8>,
-}
-
-pub fn batches_of(sites: &[SiteId], size: usize) -> Vec<Vec<SiteId>> {
-    let mut batches: Vec<Vec<SiteId>> = sites.chunks(size).map(<[SiteId]>::to_vec).collect();
-    // A rest smaller than the batch size joins the batch before it.
-    if batches.len() > 1 && batches.last().is_some_and(|last| last.len() < size) {
-        let rest = batches.pop().unwrap();
-        batches.last_mut().unwrap().extend(rest);
-    }
-    batches
 }
 
 pub fn encoding(tensors: &[u64], quantisation_bits: u8, ring_bits: u8) -> Encoding {

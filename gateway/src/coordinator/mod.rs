@@ -11,7 +11,6 @@ pub mod evaluations;
 mod facts;
 pub mod live;
 mod messages;
-mod partition;
 mod steps;
 pub mod work;
 

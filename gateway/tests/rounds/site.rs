@@ -20,7 +20,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use crate::world::{Silent, World, evaluator, member};
 
-const FLOOR: SiteFloor = SiteFloor { min_sites: 5, min_agreed: 5, min_batch: 3 };
+const FLOOR: SiteFloor = SiteFloor { min_sites: 5, min_agreed: 5, min_batch: 3, scoring_batch_size: Some(3) };
 
 pub struct TestSite {
     pub key: IdentityKey,

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::ratio::Ratio;
 
 /// The most batches an exact computation takes: 2^10 coalition models to score.
-pub const MAX_BATCHES: usize = 10;
+pub use konclave_crypto::batches::MAX_BATCHES;
 
 /// A set of batches: bit g stands for batch g.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

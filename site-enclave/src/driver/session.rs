@@ -117,6 +117,8 @@ impl Session {
             min_sites: self.policy.rounds.min_cohort,
             min_agreed: self.policy.rounds.min_agreed,
             min_batch: self.policy.rounds.min_batch,
+            scoring_batch_size: (!self.request.scoring_rounds.is_empty())
+                .then_some(self.rounds.scoring_batch_size),
         }
     }
 

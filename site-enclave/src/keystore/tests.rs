@@ -128,7 +128,7 @@ impl World {
     }
 
     fn verified(&self, signed: &SignedContext, roster: &Roster) -> VerifiedContext {
-        let floor = SiteFloor { min_sites: 2, min_agreed: 2, min_batch: 2 };
+        let floor = SiteFloor { min_sites: 2, min_agreed: 2, min_batch: 2, scoring_batch_size: None };
         signed.verify(&self.root.root(), roster, NOW, &floor).unwrap()
     }
 }

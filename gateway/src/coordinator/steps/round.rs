@@ -8,6 +8,7 @@ use konclave_crypto::messages::AgreementSignature;
 use konclave_crypto::setup::Roster;
 use konclave_crypto::{
     Digest, Encoding, Mode, RoundContext, RoundNumber, SignedContext, SiteId, TensorEncoding, UnixSeconds,
+    batches,
 };
 use konclave_ledger::records::Record;
 use konclave_openapi::models::ModelManifest;
@@ -16,7 +17,7 @@ use konclave_policies::rounds::RoundPolicy;
 
 use super::setup::deadline;
 use super::{caller, names, object};
-use crate::coordinator::{CoordinatorError, partition};
+use crate::coordinator::CoordinatorError;
 use crate::core::{App, CommandError, Entry};
 use crate::projections::{JobState, to_digest, to_hash};
 use crate::rounds_store::{Kind, RoundKey};
@@ -39,9 +40,9 @@ pub(super) async fn begin(
         model: job.parameters,
         roster: roster.digest(),
         batches: if scoring {
-            partition::scoring_batches(&roster, policy.scoring_batch_size)
+            batches::scoring_batches(&roster, policy.scoring_batch_size)
         } else {
-            partition::singletons(&roster)
+            batches::singletons(&roster)
         },
         mode: if scoring { Mode::Group } else { Mode::Full },
         encoding,
