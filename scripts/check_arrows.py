@@ -20,7 +20,7 @@ ARROWS = {
     "konclave-openapi": PURE,
     "konclave-gateway": WIRE,
     "konclave-site": WIRE,
-    "konclave-audit": ["konclave-ledger", "konclave-policies"],
+    "konclave-audit": ["konclave-crypto", "konclave-ledger"],
     "konclave-tests": [*WIRE, "konclave-gateway", "konclave-site", "konclave-audit"],
 }
 

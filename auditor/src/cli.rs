@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use konclave_crypto::{ConsortiumRoot, IdentityPublicKey};
 use konclave_ledger::{Origin, VerifierKey};
 
 use crate::folder::{AuditError, Folder};
@@ -44,6 +45,10 @@ enum Command {
         /// The log's verifier key (vkey), known from elsewhere. Without it, the key that the log itself publishes is used.
         #[arg(long)]
         key: Option<VerifierKey>,
+        /// The consortium root's public key (64 hexadecimal characters), known from elsewhere. Without it, the root that the
+        /// log's first entry names is used.
+        #[arg(long)]
+        root: Option<IdentityPublicKey>,
         /// At least this many witnesses must have cosigned the checkpoint.
         #[arg(long, default_value_t = 0)]
         quorum: usize,
@@ -100,9 +105,9 @@ fn fail(message: &str) -> ExitCode {
 
 fn execute(command: Command, out: &mut String) -> Result<u8, AuditError> {
     match command {
-        Command::Verify { folder, origin, key, quorum, json, quiet } => {
+        Command::Verify { folder, origin, key, root, quorum, json, quiet } => {
             let bar = progress::bar(quiet);
-            let options = VerifyOptions { origin, key, quorum };
+            let options = VerifyOptions { origin, key, root: root.map(ConsortiumRoot), quorum };
             let report = verify(&Folder::open(&folder)?, &options, &mut |done, total| {
                 bar.set_length(total);
                 bar.set_position(done);

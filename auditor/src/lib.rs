@@ -5,8 +5,10 @@
 //! alone: whether others were shown another history. That is what the witnesses' cosignatures are for.
 
 mod checkpoint;
+mod claims;
 pub mod cli;
 mod folder;
+mod members;
 mod progress;
 mod prove;
 mod report;

@@ -19,6 +19,10 @@ pub enum Defect {
     Root,
     /// An entry is unreadable.
     Entry,
+    /// An entry's record lacks what its action promises.
+    Record,
+    /// A certificate that the consortium root did not sign, or an entry that differs from it.
+    Membership,
     /// An entry doesn't follow the one before it.
     Chain,
     /// A tile file is missing, has the wrong length or doesn't fit the entries.
@@ -27,7 +31,7 @@ pub enum Defect {
     Cosignature,
     /// Fewer cosignatures than asked for.
     Quorum,
-    /// A statement is missing, altered or not signed by the site.
+    /// A statement is missing, altered, not signed by the member, or says something else than the entry.
     Statement,
     /// A file that doesn't belong to the ledger.
     Surplus,
@@ -86,6 +90,10 @@ pub struct Report {
     pub key: Option<String>,
     /// Where that key came from.
     pub key_source: KeySource,
+    /// The consortium root that members' certificates were checked under, hex.
+    pub consortium_root: Option<String>,
+    /// Where that came from.
+    pub consortium_root_source: KeySource,
     /// Valid cosignatures.
     pub cosignatures: Vec<Cosigned>,
     /// Witness keys that the log has enrolled.
@@ -114,6 +122,8 @@ impl Report {
             root: None,
             key: None,
             key_source: KeySource::None,
+            consortium_root: None,
+            consortium_root_source: KeySource::None,
             cosignatures: Vec::new(),
             witnesses_enrolled: 0,
             entries_checked: 0,
@@ -206,6 +216,17 @@ impl fmt::Display for Report {
                 writeln!(f, "               key you know from elsewhere, or pass that with --key.")?;
             }
             (None, _) => writeln!(f, "  key          none; the checkpoint's signature was not checked")?,
+        }
+        match (&self.consortium_root, self.consortium_root_source) {
+            (Some(root), KeySource::Given) => writeln!(f, "  consortium   root {root} (as given)")?,
+            (Some(root), _) => {
+                writeln!(f, "  consortium   root {root}")?;
+                writeln!(
+                    f,
+                    "               TAKEN FROM THE LOG ITSELF: compare it with the root you know, or pass that with --root."
+                )?;
+            }
+            (None, _) => {}
         }
         self.notes.iter().try_for_each(|note| writeln!(f, "  note         {note}"))
     }

@@ -1,13 +1,23 @@
-//! Signed statements: there, unaltered, and signed by the site that the entry names.
+//! Signed statements: there, unaltered, signed by the member that the entry names, and saying what the entry says.
 
 use std::collections::HashSet;
 
+use konclave_crypto::MemberRole;
 use konclave_ledger::dsse::Envelope;
 use konclave_ledger::enrolment::EnrolledKeys;
+use konclave_ledger::records::Record;
 use konclave_ledger::{Hash, Leaf};
 
+use crate::claims::Claim;
 use crate::folder::{AuditError, Folder};
+use crate::members::Members;
 use crate::report::{Defect, Report};
+
+/// Who can have said what, by the entries up to the one at hand.
+pub(crate) struct Known<'a> {
+    pub(crate) keys: &'a EnrolledKeys,
+    pub(crate) members: &'a Members,
+}
 
 /// Remembers which statements entries name: 32 bytes for each, the only memory that grows with the log.
 pub(crate) struct StatementCheck<'a> {
@@ -20,23 +30,37 @@ impl<'a> StatementCheck<'a> {
         Self { folder, named: HashSet::new() }
     }
 
-    /// Checks the statement that an entry names, under the keys enrolled up to it.
+    /// Checks what an entry claims a member said, and the statement it names for it. `record` is the entry's, if its
+    /// action is known.
     pub(crate) fn entry(
         &mut self,
         leaf: &Leaf,
-        keys: &EnrolledKeys,
+        record: Option<&Record>,
+        known: &Known<'_>,
         report: &mut Report,
     ) -> Result<(), AuditError> {
+        let here = leaf.seq..leaf.seq + 1;
+        let claim = record.and_then(Claim::of);
+        if let Some(claim) = &claim
+            && (leaf.statement != Some(claim.statement) || leaf.site.as_deref() != Some(claim.signer))
+        {
+            let detail = format!(
+                "{} is said to have stated this, but the entry names no such statement",
+                claim.signer
+            );
+            report.add(Defect::Statement, "the entry", here.clone(), detail);
+        }
         let Some(digest) = leaf.statement else { return Ok(()) };
         let file = format!("statements/{digest}.json");
-        self.named.insert(digest);
+        let first = self.named.insert(digest);
         let problem = match self.folder.read(&file)? {
+            _ if claim.is_some() && !first => Some("an earlier entry rests on the same statement".to_owned()),
             None => Some("the statement is missing".to_owned()),
-            Some(bytes) => problem(&bytes, &digest, leaf, keys),
+            Some(bytes) => problem(&bytes, &digest, leaf, claim.as_ref(), known),
         };
         match problem {
             None => report.statements_checked += 1,
-            Some(detail) => report.add(Defect::Statement, &file, leaf.seq..leaf.seq + 1, detail),
+            Some(detail) => report.add(Defect::Statement, &file, here, detail),
         }
         Ok(())
     }
@@ -48,7 +72,13 @@ impl<'a> StatementCheck<'a> {
     }
 }
 
-fn problem(bytes: &[u8], digest: &Hash, leaf: &Leaf, keys: &EnrolledKeys) -> Option<String> {
+fn problem(
+    bytes: &[u8],
+    digest: &Hash,
+    leaf: &Leaf,
+    claim: Option<&Claim<'_>>,
+    known: &Known<'_>,
+) -> Option<String> {
     if Hash::of(bytes) != *digest {
         return Some(
             "the statement was altered: it does not have the digest that the entry names".to_owned(),
@@ -61,13 +91,22 @@ fn problem(bytes: &[u8], digest: &Hash, leaf: &Leaf, keys: &EnrolledKeys) -> Opt
     let Some(site) = leaf.site.as_deref() else {
         return Some("the entry names a statement but no site that signed it".to_owned());
     };
-    let Some(key) = keys.identity(site) else {
+    let Some(key) = known.keys.identity(site) else {
         return Some(format!("the entry's site {site} was not enrolled before"));
     };
     let payload = match envelope.verify(key) {
         Ok(payload) => payload,
         Err(error) => return Some(format!("not signed by {site}: {error}")),
     };
+    if let Some(claim) = claim {
+        if claim.is_evaluation() && !known.members.is(site, MemberRole::Evaluator) {
+            return Some(format!("{site} is no certified evaluator"));
+        }
+        return match claim.differs(&envelope, key) {
+            Ok(field) => field.map(|field| format!("the entry's {field} is not what {site} signed")),
+            Err(error) => Some(error.to_string()),
+        };
+    }
     // A payload that names a site must name this one; otherwise a site's statement could stand in for another's.
     let payload: Option<serde_json::Value> = serde_json::from_slice(&payload).ok();
     let named = payload.as_ref().and_then(|payload| payload.get("site")).and_then(|named| named.as_str());

@@ -1,17 +1,20 @@
 //! The walk over a ledger: every entry once, in order, in bounded memory.
 
+use konclave_crypto::{ConsortiumRoot, UnixSeconds};
 use konclave_ledger::bundle;
 use konclave_ledger::checkpoint::Checkpoint;
 use konclave_ledger::enrolment::{EnrolledKeys, published_log_key};
 use konclave_ledger::frontier::Frontier;
+use konclave_ledger::records::{Record, RecordError};
 use konclave_ledger::tiles::{TileKind, TilePath, tiles_of};
 use konclave_ledger::tree::{leaf_hash, root_of};
-use konclave_ledger::{Leaf, Origin, VerifierKey};
+use konclave_ledger::{Leaf, Origin, Timestamp, VerifierKey};
 
 use crate::checkpoint;
 use crate::folder::{AuditError, Folder};
-use crate::report::{Defect, Report};
-use crate::statements::StatementCheck;
+use crate::members::Members;
+use crate::report::{Defect, KeySource, Report};
+use crate::statements::{Known, StatementCheck};
 use crate::surplus;
 use crate::tiles::TileCheck;
 
@@ -22,6 +25,8 @@ pub struct VerifyOptions {
     pub origin: Option<Origin>,
     /// The log's key.
     pub key: Option<VerifierKey>,
+    /// The consortium root, under which all members are certified.
+    pub root: Option<ConsortiumRoot>,
     /// How many witnesses must have cosigned.
     pub quorum: usize,
 }
@@ -34,6 +39,9 @@ struct Walk<'a> {
     tiles: TileCheck<'a>,
     statements: StatementCheck<'a>,
     keys: EnrolledKeys,
+    members: Members,
+    unknown_actions: u64,
+    latest: u64,
     origin: Option<Origin>,
     published_key: Option<VerifierKey>,
 }
@@ -65,11 +73,26 @@ pub fn verify(
         tiles: TileCheck::new(folder, report.size),
         statements: StatementCheck::new(folder),
         keys: EnrolledKeys::default(),
+        members: Members::new(options.root),
+        unknown_actions: 0,
+        latest: 0,
         origin: head.map(|head| head.origin.clone()),
         published_key: None,
     };
     let complete = walk.run(&mut report, progress)?.is_ok();
     report.witnesses_enrolled = walk.keys.witness_count() as u64;
+    report.consortium_root = walk.members.root().map(|root| root.0.to_string());
+    report.consortium_root_source = match (options.root, &report.consortium_root) {
+        (Some(_), _) => KeySource::Given,
+        (None, Some(_)) => KeySource::FromTheLogItself,
+        (None, None) => KeySource::None,
+    };
+    if walk.unknown_actions > 0 {
+        let unknown = walk.unknown_actions;
+        report.add_note(format!(
+            "{unknown} entries have actions that this program does not know: only their place was checked"
+        ));
+    }
 
     if let Some((head, note)) = &signed {
         compare_root(head, &walk.frontier, complete, &mut report);
@@ -175,7 +198,10 @@ impl Walk<'_> {
         if let Err(error) = self.keys.note(&leaf) {
             report.add_note(format!("entry {index}: {error}"));
         }
-        self.statements.entry(&leaf, &self.keys, report)?;
+        let time = self.time(&leaf, report);
+        let record = self.record(file, &leaf, time, report);
+        let known = Known { keys: &self.keys, members: &self.members };
+        self.statements.entry(&leaf, record.as_ref(), &known, report)?;
         for tile in self.frontier.push(stored) {
             // A full tile is one item of the level above.
             if let TileKind::Hashes { level } = tile.path.kind() {
@@ -184,5 +210,40 @@ impl Walk<'_> {
         }
         report.entries_checked += 1;
         Ok(Ok(()))
+    }
+
+    /// Reads what an entry says; `None` if its action is not known or what it says cannot be read.
+    fn record(&mut self, file: &str, leaf: &Leaf, time: UnixSeconds, report: &mut Report) -> Option<Record> {
+        let here = leaf.seq..leaf.seq + 1;
+        let record = match Record::parse(&leaf.action, &leaf.record) {
+            Ok(record) => record,
+            Err(RecordError::UnknownAction { .. }) => {
+                self.unknown_actions += 1;
+                return None;
+            }
+            Err(error @ RecordError::Malformed { .. }) => {
+                report.add(Defect::Record, file, here, error.to_string());
+                return None;
+            }
+        };
+        if let Err(fault) = self.members.note(&record, time) {
+            report.add(Defect::Membership, file, here, fault.to_string());
+        }
+        Some(record)
+    }
+
+    /// When the ledger took an entry. A clock may be set back, but no deadline must be met that way unseen.
+    fn time(&mut self, leaf: &Leaf, report: &mut Report) -> UnixSeconds {
+        // The leaf was parsed, so its time is one.
+        let time = Timestamp::parse(&leaf.time).map_or(0, Timestamp::unix_seconds);
+        if time < self.latest {
+            report.add_note(format!(
+                "entry {} is dated {} s before an earlier one",
+                leaf.seq,
+                self.latest - time
+            ));
+        }
+        self.latest = self.latest.max(time);
+        UnixSeconds(time)
     }
 }

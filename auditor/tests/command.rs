@@ -10,16 +10,15 @@
     reason = "tests stop at the first surprise"
 )]
 
-#[path = "../../ledger/tests/support/mod.rs"]
-mod support;
+mod consortium;
 
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use consortium::{at, created, draft, log_key, options, root};
 use konclave_ledger::Ledger;
 use konclave_ledger::tlog_proof::TlogProof;
-use support::{at, created, draft, log_key, options};
 use tempfile::TempDir;
 
 fn run(arguments: &[&str], folder: &Path, rest: &[&str]) -> Output {
@@ -48,7 +47,11 @@ fn verify_says_where_the_key_came_from() {
     assert!(text(&trusting.stdout).contains("TAKEN FROM THE LOG ITSELF"), "{}", text(&trusting.stdout));
 
     let key = log_key().to_string();
-    let pinned = run(&["verify"], folder.path(), &["--key", &key, "--origin", "konclave.example/ledger"]);
+    let pinned = run(
+        &["verify"],
+        folder.path(),
+        &["--key", &key, "--origin", "konclave.example/ledger", "--root", &root().0.to_string()],
+    );
     assert_eq!(pinned.status.code(), Some(0));
     assert!(!text(&pinned.stdout).contains("TAKEN"), "{}", text(&pinned.stdout));
     assert!(text(&pinned.stdout).starts_with("OK  konclave.example/ledger: 20 entries"));

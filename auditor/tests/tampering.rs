@@ -10,16 +10,15 @@
     reason = "tests stop at the first surprise"
 )]
 
-#[path = "../../ledger/tests/support/mod.rs"]
-mod support;
+mod consortium;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use consortium::{at, consent, consented, created, draft, enrolled, log_key, options, root, witness};
 use konclave_audit::{Defect, Folder, Report, VerifyOptions, verify};
 use konclave_ledger::witness::WitnessState;
 use konclave_ledger::{Hash, Ledger};
-use support::{at, consent, consented, created, draft, enrolled, log_key, options, witness};
 use tempfile::TempDir;
 
 const SITES: [&str; 3] = ["site-a", "site-b", "site-c"];
@@ -60,7 +59,12 @@ fn audit(folder: &Path, options: &VerifyOptions) -> Report {
 }
 
 fn pinned() -> VerifyOptions {
-    VerifyOptions { key: Some(log_key()), origin: Some(log_key().name().clone()), quorum: 3 }
+    VerifyOptions {
+        key: Some(log_key()),
+        origin: Some(log_key().name().clone()),
+        root: Some(root()),
+        quorum: 3,
+    }
 }
 
 fn files(folder: &Path) -> Vec<PathBuf> {
