@@ -57,8 +57,15 @@ impl Members {
             self.certified(gateway, MemberRole::Gateway, time)?;
         } else if let Record::GatewayCertified { gateway } = record {
             self.certified(gateway, MemberRole::Gateway, time)?;
-        } else if let Record::SiteEnrolled { site, legal_entity, role, identity_key, certificate, .. } =
-            record
+        } else if let Record::SiteEnrolled {
+            site,
+            legal_entity,
+            role,
+            identity_key,
+            witness_vkey,
+            certificate,
+            ..
+        } = record
         {
             let needed =
                 if role == MemberRole::Evaluator.as_str() { MemberRole::Evaluator } else { MemberRole::Site };
@@ -68,6 +75,7 @@ impl Members {
                 ("site", member.site.as_str() != site),
                 ("legal_entity", member.legal_entity != *legal_entity),
                 ("identity_key", member.identity_key.to_string() != *identity_key),
+                ("witness_vkey", member.witness_vkey != *witness_vkey),
             ];
             if let Some((field, _)) = differs.into_iter().find(|(_, differs)| *differs) {
                 return Err(MemberFault::Differs { field });

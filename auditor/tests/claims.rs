@@ -13,7 +13,7 @@ mod consortium;
 
 use consortium::{
     EVALUATOR, at, certificate, certificate_under, consent, consented, created, deposit, enrolled,
-    enrolled_with, entry, evaluation, options, root,
+    enrolled_with, entry, evaluation, options, root, witness,
 };
 use konclave_audit::{Defect, Folder, KeySource, Report, VerifyOptions, verify};
 use konclave_crypto::{ConsortiumRootKey, MemberRole};
@@ -201,6 +201,10 @@ fn members_are_certified_by_the_consortium_root_and_not_by_the_operator() {
     let mut swapped = enrolled("site-c");
     swapped.record["identity_key"] = "00".repeat(32).into();
     refused(&audit_with(&[], swapped, &VerifyOptions::default()), Defect::Membership, "identity_key");
+    // A genuine member with a witness key of the operator's: it would cosign whatever the operator writes.
+    let mut witnessed = enrolled("site-c");
+    witnessed.record["witness_vkey"] = witness("site-x").verifier_key().to_string().into();
+    refused(&audit_with(&[], witnessed, &VerifyOptions::default()), Defect::Membership, "witness_vkey");
     let mut promoted = enrolled("site-c");
     promoted.record["role"] = "evaluator".into();
     refused(&audit_with(&[], promoted, &VerifyOptions::default()), Defect::Membership, "not accepted");

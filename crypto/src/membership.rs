@@ -50,6 +50,10 @@ pub struct Membership {
     pub role: MemberRole,
     /// Its Ed25519 key.
     pub identity_key: IdentityPublicKey,
+    /// The verification key of its cosignatures under the ledger (C2SP vkey); empty for the gateway, which gives none. An
+    /// operator who invents witnesses would have to hold the consortium root.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub witness_vkey: String,
     /// Number of this certificate among those of the root.
     pub serial: u64,
     /// First second of validity.
@@ -65,6 +69,7 @@ impl Membership {
             .text(&self.legal_entity)
             .text(self.role.as_str())
             .bytes(self.identity_key.as_bytes())
+            .text(&self.witness_vkey)
             .number(self.serial)
             .number(self.not_before.get())
             .number(self.not_after.get())
@@ -227,6 +232,7 @@ mod tests {
             legal_entity: "Alpha Ltd".into(),
             role,
             identity_key: IdentityKey::from_seed(Zeroizing::new([2; 32])).public(),
+            witness_vkey: "alpha+1+x".into(),
             serial: 9,
             not_before: UnixSeconds(100),
             not_after: UnixSeconds(200),
@@ -251,7 +257,8 @@ mod tests {
         ));
 
         let other = ConsortiumRootKey::from_seed(Zeroizing::new([3; 32])).root();
-        let changes: [fn(&mut Membership); 6] = [
+        let changes: [fn(&mut Membership); 7] = [
+            |m| m.witness_vkey.push('x'),
             |m| m.site = "beta".parse().unwrap(),
             |m| m.legal_entity.push('x'),
             |m| m.role = MemberRole::Gateway,

@@ -79,10 +79,8 @@ impl EnrolmentRequest {
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Enrolment {
-    /// The certificate under the consortium root.
+    /// The certificate under the consortium root, over its identity key and its witness key.
     pub certificate: MembershipCertificate,
-    /// The verification key of its cosignatures, as requested.
-    pub witness_vkey: String,
     /// The TLS client certificate, PEM.
     pub tls_certificate: String,
     /// The CA of the gateway's TLS certificate, PEM.

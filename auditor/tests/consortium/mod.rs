@@ -55,6 +55,7 @@ pub fn certificate_under(root: &ConsortiumRootKey, member: &str, role: MemberRol
         legal_entity: format!("The owner of {member}"),
         role,
         identity_key: IdentityKey::from_seed(Zeroizing::new(identity_seed(member))).public(),
+        witness_vkey: witness(member).verifier_key().to_string(),
         serial: 1,
         not_before: UnixSeconds(at(0).unix_seconds() - 60),
         not_after: UnixSeconds(at(0).unix_seconds() + 86_400),

@@ -74,6 +74,7 @@ fn owned_member(
         legal_entity,
         role,
         identity_key: key.public(),
+        witness_vkey: String::new(),
         serial,
         not_before: UnixSeconds(0),
         not_after: UnixSeconds(10_000),

@@ -132,6 +132,7 @@ impl Enrol {
             legal_entity: request.legal_entity.clone(),
             role: request.role,
             identity_key: request.identity_key,
+            witness_vkey: request.witness_vkey.clone(),
             serial: next_serial(folder)?,
             not_before: start,
             not_after: UnixSeconds(start.get().saturating_add(u64::from(self.days) * 86_400)),
@@ -139,7 +140,6 @@ impl Enrol {
         root.root().verify(&certificate, start)?;
         let enrolment = Enrolment {
             certificate: certificate.clone(),
-            witness_vkey: request.witness_vkey.clone(),
             tls_certificate: tls.certificate,
             tls_ca: file(folder.tls_ca(), |path| std::fs::read_to_string(path))?,
             consortium_root: root.root().0,

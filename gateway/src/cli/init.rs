@@ -139,6 +139,7 @@ fn write_keys(folder: &Folder, operator: &str) -> Result<String, InitError> {
         legal_entity: operator.to_owned(),
         role: MemberRole::Gateway,
         identity_key: identity.public(),
+        witness_vkey: String::new(),
         serial: 1,
         not_before: now,
         not_after: UnixSeconds(now.get().saturating_add(GATEWAY_SECONDS)),

@@ -333,6 +333,11 @@ fn issue(root: &ConsortiumRootKey, id: &str, role: MemberRole, key: &IdentityKey
         legal_entity: format!("{id} Ltd"),
         role,
         identity_key: key.public(),
+        witness_vkey: if role == MemberRole::Gateway {
+            String::new()
+        } else {
+            witness(&id.parse().unwrap()).verifier_key().to_string()
+        },
         serial: 1,
         not_before: UnixSeconds(0),
         not_after: UnixSeconds(START * 2),

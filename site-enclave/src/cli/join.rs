@@ -114,6 +114,7 @@ mod tests {
             legal_entity: request.legal_entity.clone(),
             role: request.role,
             identity_key: request.identity_key,
+            witness_vkey: request.witness_vkey.clone(),
             serial: 1,
             not_before: UnixSeconds(0),
             not_after: UnixSeconds(clock::now().get() + 1_000),
@@ -124,7 +125,6 @@ mod tests {
         let tls = CertificateSigningRequestParams::from_pem(&request.tls_request).unwrap();
         Enrolment {
             certificate,
-            witness_vkey: request.witness_vkey.clone(),
             tls_certificate: tls.signed_by(&ca).unwrap().pem(),
             tls_ca: ca.pem(),
             consortium_root: root.root().0,
@@ -159,19 +159,22 @@ mod tests {
     #[test]
     fn whatever_is_not_this_site_s_is_refused_and_named() {
         let (keep, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let third = tempfile::tempdir().unwrap();
         let request = initialised(keep.path());
         let good = enrol(&request, 1);
         let stranger = enrol(&initialised(other.path()), 1);
         let mut promoted = request.clone();
         promoted.role = konclave_crypto::MemberRole::Evaluator;
+        let mut witnessed = request.clone();
+        witnessed.witness_vkey = initialised(third.path()).witness_vkey;
         for (bad, part) in [
             (Enrolment { certificate: stranger.certificate.clone(), ..good.clone() }, "identity key"),
             (
                 Enrolment { tls_certificate: stranger.tls_certificate.clone(), ..good.clone() },
                 "TLS certificate",
             ),
-            (Enrolment { witness_vkey: stranger.witness_vkey.clone(), ..good.clone() }, "witness key"),
-            (Enrolment { ledger_key: good.witness_vkey.clone(), ..good.clone() }, "ledger key"),
+            (enrol(&witnessed, 1), "witness key"),
+            (Enrolment { ledger_key: request.witness_vkey.clone(), ..good.clone() }, "ledger key"),
             (Enrolment { ledger_key: "x".into(), ..good.clone() }, "ledger key"),
             (Enrolment { consortium_root: request.identity_key, ..good.clone() }, "does not hold"),
             (enrol(&promoted, 1), "membership"),

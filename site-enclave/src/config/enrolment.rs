@@ -131,11 +131,8 @@ impl Enrolled {
             return not_ours("membership", detail);
         }
         let own_witness = keys.witness.verifier_key().to_string();
-        if enrolment.witness_vkey != own_witness {
-            return not_ours(
-                "witness key",
-                format!("{}, this site has {own_witness}", enrolment.witness_vkey),
-            );
+        if member.witness_vkey != own_witness {
+            return not_ours("witness key", format!("{}, this site has {own_witness}", member.witness_vkey));
         }
         check_tls(&enrolment.tls_certificate, keys, &member.site)?;
         let ledger_key: VerifierKey = enrolment

@@ -65,6 +65,7 @@ impl World {
                 legal_entity: "One Ltd".into(),
                 role,
                 identity_key: key.public(),
+                witness_vkey: String::new(),
                 serial,
                 not_before: UnixSeconds(0),
                 not_after: UnixSeconds(10_000),

@@ -185,9 +185,9 @@ impl Gateway {
             serde_json::from_slice(&std::fs::read(dir.join("enrolment-request.json")).unwrap()).unwrap();
         let mut certificate = certify(&self.root, site, MemberRole::Site, &request.identity_key);
         certificate.membership.legal_entity = legal_entity;
+        certificate.membership.witness_vkey = request.witness_vkey;
         let enrolment = Enrolment {
             certificate: self.root.issue(certificate.membership),
-            witness_vkey: request.witness_vkey,
             tls_certificate: pki.sign(&request.tls_request),
             tls_ca: pki.ca.clone(),
             consortium_root: self.root.root().0,
@@ -365,6 +365,7 @@ fn certify(
         legal_entity: "Platform".into(),
         role,
         identity_key: *key,
+        witness_vkey: String::new(),
         serial: 1,
         not_before: UnixSeconds(0),
         not_after: UnixSeconds(now().get() + 10_000),
