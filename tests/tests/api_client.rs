@@ -18,7 +18,7 @@ fn a_generated_python_client_lists_jobs_rounds_and_ledger_entries() {
     let (mut consortium, _folder) = support::consortium(5, |plan| plan);
     let (developer, _auditor) = support::partners(&consortium);
     consortium.start_gateway().unwrap();
-    let job = support::job::ask_for_nothing_much(&developer, 1);
+    let job = support::job::ask(&developer, 1, Vec::new());
     let python = std::env::var("PYTHON").unwrap_or_else(|_| "python3".to_owned());
     let output = Command::new(python)
         .arg(root.join("scripts/api_client_check.py"))

@@ -58,8 +58,3 @@ pub(crate) fn ask(developer: &PartnerClient, rounds: u32, scoring_rounds: Vec<u3
     };
     developer.create_job(&request).unwrap()
 }
-
-/// A job that nobody will work on, to have one in the lists.
-pub(crate) fn ask_for_nothing_much(developer: &PartnerClient, rounds: u32) -> Job {
-    ask(developer, rounds, Vec::new())
-}
