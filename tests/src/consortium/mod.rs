@@ -23,7 +23,7 @@ pub use process::{Process, wait_until};
 pub use programs::{Programs, call, output};
 
 pub(crate) use member::{read_json, text};
-pub(crate) use programs::last_lines;
+pub(crate) use programs::{last_lines, named_from_here};
 
 use crate::error::HarnessError;
 use crate::partner::{ClientKey, PartnerClient};

@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::checks::check;
 use super::stage::Stage;
-use crate::consortium::{EVALUATOR, output, read_json, text};
+use crate::consortium::{EVALUATOR, named_from_here, output, read_json, text};
 use crate::error::HarnessError;
 use crate::partner::Exported;
 use crate::report::summary::{Check, LedgerFacts};
@@ -100,7 +100,8 @@ pub(super) fn audit(
         enrolled: report.witnesses_enrolled,
         folder: shown.join("ledger").display().to_string(),
         verify: format!(
-            "target/release/konclave-audit verify {} --key '{key}' --quorum {quorum}",
+            "{} verify {} --key '{key}' --quorum {quorum}",
+            named_from_here(&stage.consortium.programs.audit),
             shown.join("ledger").display()
         ),
         verified,

@@ -1,5 +1,6 @@
 //! The time after a run with `--keep`: everything stays up until Ctrl-C.
 
+use std::env;
 use std::path::Path;
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use tokio::runtime::Builder;
 use tokio::signal::ctrl_c;
 use tokio::time::{sleep, timeout};
 
-use crate::consortium::Consortium;
+use crate::consortium::{Consortium, named_from_here};
 use crate::error::HarnessError;
 
 /// How often the processes are looked at.
@@ -44,7 +45,8 @@ pub(super) fn keep_up(consortium: &mut Consortium, shown: &Path) -> Result<(), H
 
 fn print_usage(url: &str, shown: &Path) {
     let ca = shown.join("consortium/gateway/tls/ca.pem").display().to_string();
-    let token = format!("target/release/konclave-demo token --dir {}", shown.display());
+    let this = env::current_exe().unwrap_or_else(|_| "target/release/konclave-demo".into());
+    let token = format!("{} token --dir {}", named_from_here(&this), shown.display());
     println!("\nThe gateway and all members stay up until Ctrl-C.");
     println!("  API docs  {url}/docs   (a browser will ask about the consortium's own CA: {ca})");
     println!("  a token   {token}   (add `--client auditor` for the auditor's)");
