@@ -48,23 +48,17 @@ impl<'a> Follower<'a> {
 
     /// Until all rounds are open, or the job has ended otherwise.
     pub(super) fn follow(mut self, id: &JobId) -> Result<(Job, Vec<Kill>), HarnessError> {
-        let mut said_setup = false;
         loop {
             let job = self.client.job(id)?;
             self.narrator.progress(job.rounds_opened.into(), job.request.rounds.into(), "rounds");
             match &job.phase {
                 JobPhase::Consent { .. } => self.narrator.now("sites check the job against their policies"),
                 JobPhase::AdvertiseKeys { .. } | JobPhase::Encapsulate { .. } => {
-                    if !said_setup {
-                        said_setup = true;
-                        let accepted = job.consents.iter().filter(|consent| consent.accepted).count();
-                        self.narrator.say(format!(
-                            "{accepted} sites consent by policy; now they agree on pairwise keys that the gateway never sees"
-                        ));
-                    }
+                    self.tell_setup(&job);
                     self.narrator.now("sites exchange keys");
                 }
                 JobPhase::Running | JobPhase::Finished => {
+                    self.tell_setup(&job);
                     let open = self.current(&job)?;
                     if !open && job.rounds_opened >= job.request.rounds {
                         self.catch_up(&job, u32::MAX)?;
@@ -168,6 +162,15 @@ impl<'a> Follower<'a> {
         } else if round.phase == RoundPhase::Opened {
             self.tell(number, "over", opened_words(round, sites));
         }
+    }
+
+    /// Once, even if the whole key set-up went by between two looks.
+    fn tell_setup(&mut self, job: &Job) {
+        let accepted = job.consents.iter().filter(|consent| consent.accepted).count();
+        let sentence = format!(
+            "{accepted} sites consent by policy and agree on pairwise keys that the gateway never sees"
+        );
+        self.tell(0, "set-up", sentence);
     }
 
     fn tell(&mut self, round: u32, what: &'static str, sentence: String) {
