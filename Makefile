@@ -32,7 +32,7 @@ build: setup ## Build the release programs into target/release/
 
 demo: build ## Six sites train one model: [DATA=FILE.csv] [SITES=6] [ROUNDS=10] [SEED=1] [KEEP=1]
 	@'$(TARGET)/release/konclave-demo' run --out target/demo --sites '$(SITES)' --rounds '$(ROUNDS)' --seed '$(SEED)' \
-		$(if $(DATA),--data '$(DATA)') $(if $(KEEP),--keep)
+		$(if $(DATA),--data '$(DATA)') $(if $(filter-out 0 no false,$(KEEP)),--keep)
 
 test: test-rust test-api ## Run every test
 

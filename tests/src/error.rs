@@ -86,6 +86,41 @@ pub enum HarnessError {
         /// The problem document.
         problem: Box<Problem>,
     },
+    /// The folder for a run's results is used by another run.
+    #[error("a demonstration runs in {folder}: stop it with Ctrl-C, or set --out")]
+    FolderInUse {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// The folder for a run's results holds what no run made.
+    #[error("{folder} holds other files, which a run would remove: name another folder with --out")]
+    ForeignFolder {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// The public data have not been fetched.
+    #[error("the public data are not at {path}: run `make setup`, which fetches them")]
+    NoPublicData {
+        /// Where they should be.
+        path: PathBuf,
+    },
+    /// The user's own data cannot be read.
+    #[error("cannot use the data file {path} (DATA=, --data): {source}")]
+    NoDataFile {
+        /// The file as it was named.
+        path: PathBuf,
+        /// The reason.
+        source: io::Error,
+    },
+    /// Kept tasks that the held-out molecules cannot measure.
+    #[error(
+        "the held-out molecules cannot measure {}: leave out the task, or try another SEED",
+        tasks.join(", ")
+    )]
+    NotMeasurable {
+        /// The tasks.
+        tasks: Vec<String>,
+    },
     /// An answer or a file does not have the form it should have.
     #[error("{what} is not as expected: {found}")]
     Unexpected {

@@ -4,9 +4,9 @@
 //! most offsets, a table of the needles' first eight bytes the rest. Long vectors are looked for by aligned
 //! windows, so any run of twice the window's length is found, wherever it begins.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::error::HarnessError;
 
@@ -32,7 +32,7 @@ pub struct Searched {
     pub files: u64,
     /// Bytes read.
     pub bytes: u64,
-    /// Each needle and file it was found in, at most a few a file.
+    /// Each needle and file it was found in, at most three places of a needle in a file.
     pub found: Vec<Found>,
 }
 
@@ -138,21 +138,23 @@ impl Needles {
     /// # Errors
     /// The file system's.
     pub fn search_folder(&self, folder: &Path) -> Result<Searched, HarnessError> {
+        self.search_folder_and_tell(folder, |_, _| ())
+    }
+
+    /// The same; `tell` is called with the number of files done and their total.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn search_folder_and_tell(
+        &self,
+        folder: &Path,
+        tell: impl Fn(u64, u64),
+    ) -> Result<Searched, HarnessError> {
+        let files = files_below(folder)?;
         let mut searched = Searched::default();
-        let mut open = vec![folder.to_path_buf()];
-        while let Some(folder) = open.pop() {
-            let mut entries = fs::read_dir(&folder)
-                .and_then(|entries| entries.collect::<Result<Vec<_>, _>>())
-                .map_err(HarnessError::file("list", &folder))?;
-            entries.sort_by_key(fs::DirEntry::path);
-            for entry in entries {
-                let path = entry.path();
-                if path.is_dir() {
-                    open.push(path);
-                } else {
-                    self.search_file(&path, &mut searched)?;
-                }
-            }
+        for (file, done) in files.iter().zip(0..) {
+            tell(done, files.len() as u64);
+            self.search_file(file, &mut searched)?;
         }
         Ok(searched)
     }
@@ -166,11 +168,12 @@ impl Needles {
         searched.files += 1;
         searched.bytes += content.len() as u64;
         let file = path.display().to_string();
-        let mut in_this_file = 0;
+        let mut in_this_file = BTreeMap::<String, u32>::new();
         for haystack in [content.as_slice(), file.as_bytes()] {
             self.search_bytes(haystack, |needle, offset| {
-                in_this_file += 1;
-                if in_this_file <= 3 {
+                let count = in_this_file.entry(needle.to_owned()).or_default();
+                *count += 1;
+                if *count <= 3 {
                     searched.found.push(Found { needle: needle.to_owned(), file: file.clone(), offset });
                 }
             });
@@ -195,6 +198,20 @@ impl Searched {
             .map(|place| format!("{} in {} at {}", place.needle, place.file, place.offset))
             .collect()
     }
+}
+
+fn files_below(folder: &Path) -> Result<Vec<PathBuf>, HarnessError> {
+    let (mut open, mut files) = (vec![folder.to_path_buf()], Vec::new());
+    while let Some(folder) = open.pop() {
+        let entries = fs::read_dir(&folder)
+            .and_then(|entries| entries.collect::<Result<Vec<_>, _>>())
+            .map_err(HarnessError::file("list", &folder))?;
+        for path in entries.iter().map(fs::DirEntry::path) {
+            if path.is_dir() { open.push(path) } else { files.push(path) }
+        }
+    }
+    files.sort();
+    Ok(files)
 }
 
 fn slot(key: u64) -> usize {
@@ -258,6 +275,17 @@ mod tests {
             assert!(!found(&needles, hex::encode(&plain).as_bytes()).is_empty(), "hex after {lead:?}");
         }
         assert!(found(&needles, b"nothing of the kind in this text, which is long").is_empty());
+    }
+
+    #[test]
+    fn many_places_of_one_needle_hide_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("file"), "CANARY-00001 ".repeat(50) + "CC(=O)Oc1ccccc1").unwrap();
+        let mut needles = Needles::new();
+        needles.add("id", b"CANARY-00001").add("structure", b"CC(=O)Oc1ccccc1");
+        let found = needles.search_folder(folder.path()).unwrap().found;
+        assert_eq!(found.iter().filter(|found| found.needle == "id").count(), 3);
+        assert_eq!(found.iter().filter(|found| found.needle == "structure").count(), 1);
     }
 
     #[test]

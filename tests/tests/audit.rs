@@ -93,13 +93,32 @@ fn an_export_verifies_and_one_flipped_bit_in_any_file_is_found() {
 }
 
 #[test]
-fn nothing_of_a_members_measurements_reaches_the_gateway() {
-    let (consortium, _export, _folder) = exported();
+fn nothing_of_a_members_measurements_reaches_the_gateway_not_even_when_it_trains_on_them() {
+    let (mut consortium, folder) =
+        support::consortium(3, |plan| plan.with_policy("min_cohort", 3).with_policy("min_agreed", 3));
+    let (developer, auditor) = support::partners(&consortium);
+    consortium.start_gateway().unwrap();
+    consortium.start_members().unwrap();
+    let job = support::job::ask_for_training(&consortium, &developer, folder.path()).job;
+    support::job::wait_for_the_end(&consortium, &developer, &job);
+    consortium.expect_running().unwrap();
+
     let mut needles = Needles::new();
     needles
         .add_text("the planted structure", support::CANARY)
         .add_text("the planted row's id", support::CANARY_ID);
-    assert!(!needles.search_folder(&consortium.member("site-1").unwrap().folder).unwrap().found.is_empty());
+    // The search finds it where it is, every site has declared its row and trained on it.
+    for site in support::site_names(&consortium) {
+        let member = consortium.member(&site).unwrap();
+        assert!(!needles.search_folder(&member.folder).unwrap().found.is_empty(), "{site}");
+        assert!(member.log_text().contains("round 1: trained on 81 labels"), "{}", member.log_text());
+        let deposits = auditor.deposits().unwrap();
+        let deposit = deposits.iter().find(|deposit| deposit.site.as_str() == site).unwrap();
+        assert_eq!(deposit.statement.files.iter().map(|file| file.rows).sum::<u64>(), 81);
+    }
+    let recorded = files(&consortium.traffic_folder());
+    let bytes: u64 = recorded.iter().map(|file| fs::metadata(file).unwrap().len()).sum();
+    assert!(bytes > 3 * 1_000_000, "three masked updates were recorded: {bytes} bytes");
     for folder in [consortium.traffic_folder(), consortium.gateway_folder()] {
         let searched = needles.search_folder(&folder).unwrap();
         assert!(searched.files > 5, "{} was searched", folder.display());

@@ -11,6 +11,7 @@ mod support;
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use konclave_crypto::Digest;
@@ -19,6 +20,7 @@ use konclave_tests::HarnessError;
 use konclave_tests::consortium::{Consortium, Programs, output, wait_until};
 use konclave_tests::partner::send;
 use serde_json::json;
+use support::inside::Inside;
 
 fn problem(error: &HarnessError) -> &Problem {
     error.problem().unwrap_or_else(|| panic!("no problem document: {error}"))
@@ -98,28 +100,47 @@ fn a_certificate_of_another_consortium_is_refused() {
 }
 
 #[test]
-fn wrong_rounds_and_malformed_uploads_are_refused_with_the_field() {
+fn wrong_rounds_and_foreign_seats_are_refused_in_a_round_under_way() {
+    let (consortium, _folder) =
+        support::consortium(3, |plan| plan.with_policy("min_cohort", 3).with_policy("min_agreed", 3));
+    let mut consortium = consortium;
+    consortium.start_gateway().unwrap();
+    let (developer, _auditor) = support::partners(&consortium);
+    let mut inside = Inside::default();
+    let sites = support::site_names(&consortium);
+    sites.iter().for_each(|site| inside.gate(site).close());
+    inside.start_all(&consortium);
+    let job = support::job::ask(&developer, 1, Vec::new()).job;
+    support::job::wait_for_a_round(&consortium, &developer, &job);
+
+    let member = consortium.member("site-1").unwrap().connect().unwrap();
+    let put = |path: &str| {
+        let url = format!("{}/v1/jobs/{job}/rounds/{path}?offset=0", consortium.url);
+        let request = member.put(url).header("content-type", "application/octet-stream");
+        send("PUT", request.body(b"abc".to_vec())).unwrap_err()
+    };
+    // A site speaks for itself alone, and only in the round that is under way.
+    assert_problem(&put("1/uploads/site-2"), 403, "forbidden");
+    assert_problem(&put("2/uploads/site-1"), 409, "wrong-round");
+    assert_problem(&put("0/uploads/site-1"), 400, "invalid-request");
+    let nothing_announced = put("1/uploads/site-1");
+    assert!([400, 409, 422].contains(&problem(&nothing_announced).status), "{nothing_announced}");
+}
+
+#[test]
+fn malformed_requests_are_refused_with_the_field() {
     let (consortium, _folder) = running();
     let (developer, _auditor) = support::partners(&consortium);
     let member = consortium.member("site-1").unwrap().connect().unwrap();
     let url = |path: &str| format!("{}{path}", consortium.url);
-    let octets = |path: &str, bytes: &[u8]| {
-        member.put(url(path)).header("content-type", "application/octet-stream").body(bytes.to_vec())
-    };
 
-    let unknown =
-        send("PUT", octets("/v1/jobs/job-77/rounds/1/uploads/site-1?offset=0", b"abc")).unwrap_err();
-    assert_problem(&unknown, 404, "not-found");
+    let unknown = member.put(url("/v1/jobs/job-77/rounds/1/uploads/site-1?offset=0"));
+    let unknown = unknown.header("content-type", "application/octet-stream").body(b"abc".to_vec());
+    assert_problem(&send("PUT", unknown).unwrap_err(), 404, "not-found");
     let no_json = member
         .put(url("/v1/jobs/job-77/rounds/1/manifests/site-1"))
         .header("content-type", "application/json");
     assert_problem(&send("PUT", no_json.body("{\"signed\": 1}")).unwrap_err(), 400, "invalid-request");
-    let zero = send("PUT", octets("/v1/jobs/job-77/rounds/0/uploads/site-1?offset=0", b"abc")).unwrap_err();
-    assert_problem(&zero, 400, "invalid-request");
-    // A site speaks for itself alone.
-    let foreign =
-        send("PUT", octets("/v1/jobs/job-77/rounds/1/uploads/site-2?offset=0", b"abc")).unwrap_err();
-    assert!([403, 404].contains(&problem(&foreign).status), "{foreign}");
 
     let digest = Digest::of(b"what was announced");
     let other =
@@ -145,8 +166,10 @@ fn a_bad_row_is_reported_with_its_number_and_reason() {
     let checked = output(&programs.site, &["check-data".as_ref(), file.as_os_str()]).unwrap();
     let printed =
         String::from_utf8_lossy(&[checked.stdout.as_slice(), &checked.stderr].concat()).into_owned();
-    for row in ["63", "64"] {
-        assert!(printed.lines().any(|line| line.contains(row)), "row {row} is named:\n{printed}");
+    // The header is row 1, then the planted row and sixty others.
+    for (row, reason) in [("row 63: ", "SMILES"), ("row 64: ", "\"not-a-number\" is neither a number")] {
+        let line = printed.lines().find(|line| line.contains(row));
+        assert!(line.is_some_and(|line| line.contains(reason)), "{row}{reason}:\n{printed}");
     }
     assert!(!printed.contains("C1CC("), "the structure itself is a secret and is not repeated:\n{printed}");
 }
@@ -173,4 +196,21 @@ fn a_missing_libtorch_is_named_by_the_loader() {
     let printed = String::from_utf8_lossy(&started.stderr).into_owned();
     assert!(!started.status.success());
     assert!(printed.contains("libtorch") || printed.contains("libc10"), "{printed}");
+}
+
+#[test]
+fn a_build_without_libtorch_says_how_to_get_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("build-script");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../site-enclave/build.rs");
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let words = ["--edition", "2024", "-o", program.to_str().unwrap(), source.to_str().unwrap()];
+    let compiled = output(Path::new(&rustc), &words).unwrap();
+    assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
+    let built =
+        Command::new(&program).env_remove("LIBTORCH_LIB").env("LIBTORCH", "/nonexistent").output().unwrap();
+    let printed = String::from_utf8_lossy(&built.stdout).into_owned();
+    assert!(!built.status.success(), "{printed}");
+    let error = printed.lines().find(|line| line.starts_with("cargo::error=")).unwrap();
+    assert!(error.contains("/nonexistent/lib") && error.contains("make setup"), "{error}");
 }

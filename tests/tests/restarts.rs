@@ -13,6 +13,7 @@
 
 mod support;
 
+use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
@@ -72,6 +73,15 @@ impl Scene {
         self.developer.rounds(&job.job).unwrap().pop().unwrap()
     }
 
+    /// How many messages of the key set-up are durable at the gateway.
+    fn durable(&self, job: &Job, kind: &str) -> usize {
+        let folder = self.consortium.gateway_folder().join("rounds").join(job.job.as_str());
+        fs::read_dir(folder.join("setup").join(kind)).map_or(0, |files| {
+            let names = files.map(|file| file.unwrap().path());
+            names.filter(|name| name.extension().is_some_and(|end| end == "json")).count()
+        })
+    }
+
     fn finish(&self, job: &Job) -> Job {
         self.wait("the end of the job", || {
             let job = self.job(job);
@@ -112,13 +122,29 @@ fn every_phase_survives_a_killed_gateway() {
     assert!(matches!(after.phase, JobPhase::Consent { .. }), "{:?}", after.phase);
     assert_eq!(after.consents.len(), SITES - 1, "consents are durable");
 
-    // Key set-up: killed as soon as it is under way.
+    // Advertising keys: a site that has consented is not there when the last consent closes the cohort.
+    let absent = others[0].as_str();
+    scene.inside.stop(absent);
     scene.inside.start(&scene.consortium, last);
-    scene.wait("the key set-up", || {
-        (!matches!(scene.job(&job).phase, JobPhase::Consent { .. })).then_some(())
-    });
+    scene.wait("five keys", || (scene.durable(&job, "keys") == SITES - 1).then_some(()));
+    let before = scene.job(&job);
+    assert!(matches!(before.phase, JobPhase::AdvertiseKeys { .. }), "{:?}", before.phase);
     scene.restart();
-    assert!(!matches!(scene.job(&job).phase, JobPhase::Consent { .. }), "the cohort stays fixed");
+    let after = scene.job(&job);
+    assert_eq!((&after.phase, &after.sites), (&before.phase, &before.sites), "the cohort stays fixed");
+
+    // Exchanging ciphertexts: another site goes after its key, so that its ciphertexts are missing.
+    let gone = others[1].as_str();
+    scene.inside.stop(gone);
+    scene.inside.start(&scene.consortium, absent);
+    scene.wait("the roster", || scene.job(&job).roster.map(drop));
+    scene.wait("the others' ciphertexts", || (scene.durable(&job, "ciphertexts") == SITES - 1).then_some(()));
+    let before = scene.job(&job);
+    assert!(matches!(before.phase, JobPhase::Encapsulate { .. }), "{:?}", before.phase);
+    scene.restart();
+    let after = scene.job(&job);
+    assert_eq!((&after.phase, after.roster), (&before.phase, before.roster), "the roster stays fixed");
+    scene.inside.start(&scene.consortium, gone);
 
     // Uploading: five updates are in, the sixth is held back.
     scene.wait("five uploads", || {

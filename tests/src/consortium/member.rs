@@ -134,12 +134,6 @@ impl Member {
         Ok(format!("{}\n{key}", enrolled.tls_certificate))
     }
 
-    /// Whether it was started and not killed by us.
-    #[must_use]
-    pub fn is_started(&self) -> bool {
-        self.process.is_some()
-    }
-
     /// Checks that it did not end by itself.
     ///
     /// # Errors

@@ -23,7 +23,7 @@ pub use process::{Process, wait_until};
 pub use programs::{Programs, call, output};
 
 pub(crate) use member::{read_json, text};
-pub(crate) use programs::last_lines;
+pub(crate) use programs::{last_lines, named_from_here};
 
 use crate::error::HarnessError;
 use crate::partner::{ClientKey, PartnerClient};
@@ -42,8 +42,6 @@ pub struct Plan {
     pub sites: Vec<(String, String)>,
     /// Changed keys of the gateway's `policies/rounds.toml`.
     pub rounds_policy: Vec<(&'static str, String)>,
-    /// Whether the gateway records every request as received.
-    pub record_traffic: bool,
 }
 
 impl Plan {
@@ -52,7 +50,7 @@ impl Plan {
     pub fn new(folder: &Path, count: usize) -> Self {
         let sites =
             (1..=count).map(|number| (format!("site-{number}"), format!("Company {number} Ltd"))).collect();
-        Self { folder: folder.to_path_buf(), sites, rounds_policy: Vec::new(), record_traffic: true }
+        Self { folder: folder.to_path_buf(), sites, rounds_policy: Vec::new() }
     }
 
     /// The same plan with another value of a policy key.
@@ -72,7 +70,6 @@ pub struct Consortium {
     pub folder: PathBuf,
     /// How clients reach the gateway; also the issuer of its tokens.
     pub url: String,
-    record_traffic: bool,
     gateway: Option<Process>,
     members: BTreeMap<String, Member>,
 }
@@ -97,7 +94,7 @@ impl Consortium {
         let evaluator = Member::enrol(&programs, &folder, EVALUATOR, "The platform", Part::Evaluator)?;
         members.insert(EVALUATOR.to_owned(), evaluator);
         let url = public_url(&gateway.join("gateway.toml"))?;
-        Ok(Self { programs, folder, url, record_traffic: plan.record_traffic, gateway: None, members })
+        Ok(Self { programs, folder, url, gateway: None, members })
     }
 
     /// The gateway's data folder.
@@ -118,7 +115,7 @@ impl Consortium {
         self.gateway_folder().join("tls/ca.pem")
     }
 
-    /// Starts the gateway and waits until it listens.
+    /// Starts the gateway, which records every request as received, and waits until it listens.
     ///
     /// # Errors
     /// If it ends or is not ready in time; the end of its log is in the message.
@@ -126,10 +123,8 @@ impl Consortium {
         if self.gateway.is_some() {
             return Ok(());
         }
-        let mut arguments = vec!["serve".to_owned(), "--dir".to_owned(), text(&self.gateway_folder())];
-        if self.record_traffic {
-            arguments.extend(["--record-traffic".to_owned(), text(&self.traffic_folder())]);
-        }
+        let (dir, traffic) = (text(&self.gateway_folder()), text(&self.traffic_folder()));
+        let arguments = ["serve", "--dir", &dir, "--record-traffic", &traffic].map(str::to_owned);
         let log = self.folder.join("logs/gateway.log");
         let mut gateway = Process::start("gateway", &self.programs.gateway, &arguments, &log)?;
         gateway.wait_for_line("listening on ", START_LIMIT)?;
@@ -225,15 +220,7 @@ impl Consortium {
         let (dir, public) = (text(&self.gateway_folder()), text(&key.public_file()));
         let words = ["client", "add", "--dir", &dir, "--client-id", client, "--organisation", organisation];
         call(&self.programs.gateway, &[&words[..], &["--role", role, "--public-key", &public]].concat())?;
-        self.client(client)
-    }
-
-    /// The client of a partner system that was registered before.
-    ///
-    /// # Errors
-    /// If its key is not there.
-    pub fn client(&self, client: &str) -> Result<PartnerClient, HarnessError> {
-        PartnerClient::new(&self.url, &self.ca_file(), ClientKey::load(client, &self.folder.join("clients"))?)
+        PartnerClient::new(&self.url, &self.ca_file(), key)
     }
 }
 

@@ -45,12 +45,6 @@ impl Process {
         Ok(Self { name: name.to_owned(), child, log: log.to_path_buf(), begins })
     }
 
-    /// Its name in messages.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
     /// What it has printed so far.
     #[must_use]
     pub fn printed(&self) -> String {
@@ -94,28 +88,6 @@ impl Process {
             log: self.log.clone(),
             tail: last_lines(&self.printed(), 25),
         })
-    }
-
-    /// Waits for its end and says whether it was a success.
-    ///
-    /// # Errors
-    /// [`HarnessError::TimedOut`].
-    pub fn wait_for_end(&mut self, limit: Duration) -> Result<bool, HarnessError> {
-        let started = Instant::now();
-        loop {
-            if let Some(status) = self.child.try_wait().map_err(HarnessError::file("watch", &self.name))? {
-                return Ok(status.success());
-            }
-            if started.elapsed() > limit {
-                let what = format!("the end of {}", self.name);
-                return Err(HarnessError::TimedOut {
-                    what,
-                    waited: limit,
-                    seen: last_lines(&self.printed(), 25),
-                });
-            }
-            sleep(POLL);
-        }
     }
 
     /// kill -9: no handler runs, nothing is flushed. Returns once the process is gone.

@@ -76,6 +76,14 @@ pub fn call<A: AsRef<OsStr>>(program: &Path, arguments: &[A]) -> Result<String, 
     })
 }
 
+/// A program as a person in the working folder would name it.
+#[must_use]
+pub(crate) fn named_from_here(program: &Path) -> String {
+    let here = env::current_dir().ok();
+    let inside = here.and_then(|here| program.strip_prefix(here).ok().map(Path::to_path_buf));
+    inside.unwrap_or_else(|| program.to_path_buf()).display().to_string()
+}
+
 /// The last lines of a text.
 #[must_use]
 pub(crate) fn last_lines(text: &str, count: usize) -> String {

@@ -9,6 +9,7 @@ use std::thread;
 use konclave_openapi::jobs::TrainingSpec;
 use konclave_site::evaluator::{ScoreReport, TaskMetrics};
 
+use super::narrator::Narrator;
 use super::shares::Shares;
 use crate::consortium::{Programs, call, read_json, text};
 use crate::error::HarnessError;
@@ -33,6 +34,7 @@ pub(super) struct Baselines<'a> {
     pub(super) training: &'a TrainingSpec,
     pub(super) rounds: u32,
     pub(super) folder: PathBuf,
+    pub(super) narrator: &'a Narrator,
 }
 
 /// One training to do.
@@ -56,6 +58,9 @@ impl Baselines<'_> {
                 .map(|(site, share)| Plan { name: site.clone(), files: vec![share.file.clone()] }),
         );
         plans.reverse();
+        let of = plans.len();
+        self.narrator.now("training the models to compare with");
+        self.narrator.progress(0, of as u64, "models");
         let queue = Mutex::new(plans);
         let results = Mutex::new(BTreeMap::new());
         let worker = || -> Result<(), HarnessError> {
@@ -64,7 +69,11 @@ impl Baselines<'_> {
                 let Some(plan) = next else { return Ok(()) };
                 let metrics = self.train_and_score(&plan)?;
                 if let Ok(mut results) = results.lock() {
-                    results.insert(plan.name, metrics);
+                    results.insert(plan.name.clone(), metrics);
+                    let done = results.len();
+                    self.narrator
+                        .say(format!("  {done} of {of} models are trained and scored: {}", plan.name));
+                    self.narrator.progress(done as u64, of as u64, "models");
                 }
             }
         };

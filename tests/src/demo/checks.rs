@@ -3,15 +3,11 @@
 use std::collections::BTreeSet;
 
 use konclave_crypto::SiteId;
-use konclave_ledger::Leaf;
-use konclave_ledger::records::Record;
 use konclave_openapi::contributions::Statement;
-use konclave_openapi::jobs::Job;
-use konclave_openapi::ledger::EntryView;
 use konclave_openapi::rounds::{Round, RoundPhase};
 
-use super::rounds::Kill;
-use crate::error::HarnessError;
+use super::evidence::Evidence;
+use super::exactness::Exactness;
 use crate::report::summary::{Check, Part};
 
 /// A check with what was seen.
@@ -19,92 +15,80 @@ pub(super) fn check(name: impl Into<String>, passed: bool, detail: impl Into<Str
     Check { name: name.into(), passed, detail: detail.into() }
 }
 
-/// The records of ledger entries.
-pub(super) fn records(entries: &[EntryView]) -> Result<Vec<Record>, HarnessError> {
-    let read = |entry: &EntryView| {
-        let what = || format!("ledger entry {}", entry.index);
-        let leaf =
-            Leaf::parse(entry.leaf.as_bytes()).map_err(|error| HarnessError::unexpected(what(), error))?;
-        Record::parse(&leaf.action, &leaf.record).map_err(|error| HarnessError::unexpected(what(), error))
-    };
-    entries.iter().map(read).collect()
-}
-
 fn names(sites: &[SiteId]) -> BTreeSet<String> {
     sites.iter().map(ToString::to_string).collect()
 }
 
-/// Whether what was opened is exactly the set that a quorum of sites signed: the interface's view of the agreed set,
-/// the union of the opened sums and both ledger entries name the same sites.
-pub(super) fn is_exact(round: &Round, ledger: &[Record]) -> bool {
-    let number = round.round.get();
-    let agreed = names(&round.agreed);
-    let opened: Vec<SiteId> = round.openings.iter().flat_map(|opening| opening.sites.clone()).collect();
-    let threshold = usize::from(round.context.context.threshold);
-    let in_ledger = |record: &Record| {
-        if let Record::RoundAgreed { round, agreed: sites, signed, .. } = record
-            && *round == number
-        {
-            return Some(
-                sites.iter().cloned().collect::<BTreeSet<_>>() == agreed && signed.len() >= threshold,
-            );
-        }
-        if let Record::RoundOpened { round, batches, .. } = record
-            && *round == number
-        {
-            let sites: Vec<String> = batches.iter().flat_map(|batch| batch.sites.clone()).collect();
-            return Some(sites.len() == agreed.len() && sites.into_iter().collect::<BTreeSet<_>>() == agreed);
-        }
-        None
-    };
-    let entries: Vec<bool> = ledger.iter().filter_map(in_ledger).collect();
-    matches!(round.phase, RoundPhase::Opened)
-        && opened.len() == agreed.len()
-        && names(&opened) == agreed
-        && entries == [true, true]
-}
-
 /// The rounds as a whole and the two with a killed site.
-pub(super) fn of_rounds(job: &Job, rounds: &[Round], kills: &[Kill], ledger: &[Record]) -> Vec<Check> {
-    let opened: Vec<&Round> =
-        rounds.iter().filter(|round| matches!(round.phase, RoundPhase::Opened)).collect();
-    let aborted = rounds.len() - opened.len();
-    let exact = opened.iter().filter(|round| is_exact(round, ledger)).count();
+pub(super) fn of_rounds(evidence: &Evidence) -> Vec<Check> {
+    let wanted = evidence.job.request.rounds;
+    let opened: Vec<&(Round, Exactness)> =
+        evidence.rounds.iter().filter(|(round, _)| round.phase == RoundPhase::Opened).collect();
+    let aborted = evidence.rounds.len() - opened.len();
+    let signed = opened.iter().filter(|(_, found)| found.set_as_signed).count();
     let mut checks = vec![
         check(
             "All rounds opened",
-            opened.len() == usize::try_from(job.request.rounds).unwrap_or(usize::MAX),
-            format!("{} of {} opened, {aborted} aborted", opened.len(), job.request.rounds),
+            u32::try_from(opened.len()) == Ok(wanted),
+            format!("{} of {wanted} opened, {aborted} aborted", opened.len()),
         ),
         check(
-            "Every sum is that of the set which the sites signed",
-            exact == opened.len(),
-            format!("{exact} of {} rounds, by the interface and by the ledger's entries", opened.len()),
+            "What was opened is the set that a quorum of sites signed",
+            signed == opened.len(),
+            format!("{signed} of {} rounds, by the interface and by the ledger's entries", opened.len()),
         ),
+        of_steps(evidence, &opened),
     ];
     for part in [Part::KilledBeforeUpload, Part::KilledAfterUpload] {
-        checks.push(of_kill(part, kills, job, rounds, ledger));
+        checks.push(of_kill(part, evidence));
     }
     checks
 }
 
-fn of_kill(part: Part, kills: &[Kill], job: &Job, rounds: &[Round], ledger: &[Record]) -> Check {
+/// The model's way from the developer's parameters to the last ones.
+fn of_steps(evidence: &Evidence, opened: &[&(Round, Exactness)]) -> Check {
+    let looked_at: Vec<bool> = opened.iter().filter_map(|(_, found)| found.step_as_opened).collect();
+    let right = looked_at.iter().filter(|step| **step).count();
+    let mut model = evidence.initial;
+    let unbroken = opened.iter().all(|(round, _)| {
+        let follows = round.parameters_before == model;
+        round.parameters_after.is_some_and(|after| {
+            model = after;
+            follows
+        })
+    });
+    let arrived = unbroken && model == evidence.job.global_parameters;
+    check(
+        "Every step of the model is that of the opened sum",
+        right == looked_at.len() && !looked_at.is_empty() && arrived,
+        format!(
+            "{right} of {} rounds with one sum recomputed bit for bit; the rounds {} from the developer's parameters \
+             to the final ones; that a sum is the sum of what the sites gave is shown by the test exact_sums, with \
+             updates known in advance",
+            looked_at.len(),
+            if arrived { "lead without a gap" } else { "do not lead without a gap" }
+        ),
+    )
+}
+
+fn of_kill(part: Part, evidence: &Evidence) -> Check {
     let name = if part == Part::KilledBeforeUpload {
         "A site killed before its upload: the round finished without it"
     } else {
         "A site killed after its upload: the round finished with its update"
     };
-    let Some(kill) = kills.iter().find(|kill| kill.part == part) else {
+    let Some(kill) = evidence.kills.iter().find(|kill| kill.part == part) else {
         return check(name, false, "no site was killed at that moment");
     };
-    let Some(round) = rounds.iter().find(|round| round.round.get() == kill.round) else {
+    let of_kill = |(round, _): &&(Round, Exactness)| round.round.get() == kill.round;
+    let Some((round, found)) = evidence.rounds.iter().find(of_kill) else {
         return check(name, false, format!("there is no round {}", kill.round));
     };
-    let mut expected = names(&job.sites);
+    let mut expected = names(&evidence.job.sites);
     if part == Part::KilledBeforeUpload {
         expected.remove(&kill.site);
     }
-    let passed = is_exact(round, ledger) && names(&round.agreed) == expected;
+    let passed = found.holds() && names(&round.agreed) == expected;
     let answered =
         if names(&round.unmasked).contains(&kill.site) { "had answered" } else { "did not answer" };
     let sites: Vec<String> = names(&round.agreed).into_iter().collect();
@@ -112,11 +96,20 @@ fn of_kill(part: Part, kills: &[Kill], job: &Job, rounds: &[Round], ledger: &[Re
         name,
         passed,
         format!(
-            "round {}: {} was killed and {answered} the unmasking; the sum is exactly that of {}",
+            "round {}: {} was killed and {answered} the unmasking; signed and opened: {}",
             kill.round,
             kill.site,
             sites.join(", ")
         ),
+    )
+}
+
+/// Whether the evaluator kept up.
+pub(super) fn of_evaluations(rounds_with_one: usize, opened: u32) -> Check {
+    check(
+        "The evaluator scored the model after every round",
+        u32::try_from(rounds_with_one) == Ok(opened),
+        format!("{rounds_with_one} of {opened} rounds have a signed evaluation"),
     )
 }
 

@@ -1,16 +1,7 @@
-//! The last lines: the table, the rewards, the paths.
+//! The last lines: the table, the rewards, the checks, the paths.
 
-use std::path::Path;
-
-use crate::consortium::Consortium;
 use crate::report::summary::Summary;
 use crate::report::{Written, units};
-
-/// What trained, as the first site's log says; `cpu` if it does not say.
-pub(super) fn device(consortium: &Consortium) -> String {
-    let gpu = consortium.members().any(|member| member.log_text().to_lowercase().contains("cuda:"));
-    if gpu { "a GPU" } else { "the CPU" }.to_owned()
-}
 
 /// Prints the results.
 pub(super) fn print(summary: &Summary, written: &Written) {
@@ -35,7 +26,12 @@ pub(super) fn print(summary: &Summary, written: &Written) {
         "Uploads: {:.3} bytes a parameter, {:.3} with shares and everything else (a plain 32-bit float: 4.0)",
         traffic.bytes_per_parameter, traffic.round_bytes_per_parameter
     );
-    println!("\nRewards from scoring round {} (units of {}):", summary.rewards.round, units("1000000"));
+    println!(
+        "\nRewards from scoring round {} ({}s, budget {}):",
+        summary.rewards.round,
+        summary.rewards.currency,
+        units(&summary.rewards.budget_micro)
+    );
     for line in &summary.rewards.lines {
         println!(
             "  {:<12} contribution {:>9.4}   reward {:>20}",
@@ -64,14 +60,4 @@ pub(super) fn print(summary: &Summary, written: &Written) {
         if summary.passed { "All held," } else { "NOT all held," },
         summary.run.seconds
     );
-}
-
-/// Prints how to go on with a gateway that stays up.
-pub(super) fn print_kept(url: &str, out: &Path) {
-    println!(
-        "\nThe gateway stays up until Ctrl-C. Its CA: {}",
-        out.join("consortium/gateway/tls/ca.pem").display()
-    );
-    println!("  API docs: {url}/docs");
-    println!("  a token:  target/release/konclave-demo token --dir {}", out.display());
 }

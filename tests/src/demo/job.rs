@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use konclave_crypto::Digest;
 use konclave_openapi::jobs::{Job, NewJob, Optimizer, TaskSpec, TrainingSpec};
 use konclave_openapi::models::{ModelManifest, NewModel};
 
@@ -14,9 +15,18 @@ use crate::partner::PartnerClient;
 /// What is shared out as rewards: 100,000 units.
 pub(super) const BUDGET_MICRO: &str = "100000000000";
 
+/// The model's parameters before the first round, in the developer's folder.
+const INITIAL: &str = "initial.f32";
+
 /// The baseline model's file in this project.
 pub(super) fn model_file() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../site-enclave/models/baseline-ecfp4-mlp.pt")
+}
+
+/// The digest of the parameters that [`ask`] uploaded.
+pub(super) fn initial_parameters(folder: &Path) -> Result<Digest, HarnessError> {
+    let file = folder.join(INITIAL);
+    Ok(Digest::of(&fs::read(&file).map_err(HarnessError::file("read", file))?))
 }
 
 /// How every site trains in a round.
@@ -41,7 +51,7 @@ pub(super) fn ask(
     folder: &Path,
 ) -> Result<Job, HarnessError> {
     fs::create_dir_all(folder).map_err(HarnessError::file("create", folder))?;
-    let (model, manifest, initial) = (model_file(), folder.join("manifest.json"), folder.join("initial.f32"));
+    let (model, manifest, initial) = (model_file(), folder.join("manifest.json"), folder.join(INITIAL));
     let words =
         ["model", "inspect", &text(&model), "--manifest", &text(&manifest), "--parameters", &text(&initial)];
     call(&programs.site, &words)?;
@@ -58,7 +68,7 @@ pub(super) fn ask(
     let model =
         client.register_model(&NewModel { name: "ECFP4 multi-task baseline".to_owned(), manifest })?;
     client.create_job(&NewJob {
-        name: "ADMET over six companies".replace("six", &options.sites.to_string()),
+        name: format!("ADMET over {} companies", options.sites),
         purpose: "admet-prediction".to_owned(),
         model: model.model,
         tasks: tasks.to_vec(),

@@ -4,17 +4,26 @@
 //! enrols members, data owners who run a site each, a model developer with a token, an auditor with a copy of the
 //! ledger.
 
+mod audit;
 mod baselines;
 mod canary;
 mod checks;
+mod conclusion;
 mod ending;
+mod evidence;
+mod exactness;
+mod folder;
 mod job;
+mod kept;
+mod kills;
 mod narrator;
 mod options;
+mod pace;
 mod results;
 mod rounds;
 mod run;
 mod shares;
+mod stage;
 mod traffic;
 
 pub use options::Options;

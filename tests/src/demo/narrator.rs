@@ -17,7 +17,7 @@ impl Narrator {
             let bar = ProgressBar::new(0);
             // The template is a literal; if indicatif refused it, its own default would do.
             if let Ok(style) =
-                ProgressStyle::with_template("{spinner} {elapsed} [{bar:30}] {pos}/{len} rounds  {msg}")
+                ProgressStyle::with_template("{spinner} {elapsed} [{bar:30}] {pos} of {len} {prefix}  {msg}")
             {
                 bar.set_style(style.progress_chars("=> "));
             }
@@ -51,11 +51,12 @@ impl Narrator {
         }
     }
 
-    /// How many rounds are open, of how many.
-    pub(super) fn rounds(&self, open: u32, of: u32) {
+    /// How far it is: so many of so many rounds, models, files.
+    pub(super) fn progress(&self, done: u64, of: u64, what: &'static str) {
         if let Some((_, bar)) = &self.screen {
-            bar.set_length(of.into());
-            bar.set_position(open.into());
+            bar.set_prefix(what);
+            bar.set_length(of);
+            bar.set_position(done);
         }
     }
 

@@ -2,25 +2,30 @@
 
 use std::path::PathBuf;
 
+/// The largest seed: seeds travel as JSON numbers, which every reader holds exactly below 2^53.
+const LARGEST_SEED: u64 = (1 << 53) - 1;
+
 /// Trains one model over several site enclaves and checks all that is promised about it.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Options {
     /// A file in the K-MELLODDY standard format, instead of the public data that `make setup` fetched.
     #[arg(long, value_name = "FILE.csv")]
     pub data: Option<PathBuf>,
-    /// Site enclaves, each with its own share of the molecules.
-    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u16).range(4..=16))]
+    /// Site enclaves, each with its own share of the molecules: 4 to 20. Of 3 sites all 3 would have to open a sum, so none
+    /// could be killed; above 20 the processes outgrow one machine. With 4 or 5 sites scoring batches are of 2 sites.
+    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u16).range(4..=20))]
     pub sites: u16,
-    /// Rounds that must open.
+    /// Rounds that must open: 3 to 200. One is for scoring and one for each of the two kills.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(3..=200))]
     pub rounds: u32,
-    /// Seeds the split, the shuffles, the canary and the choice of the killed sites.
-    #[arg(long, default_value_t = 1)]
+    /// Seeds the split, the shuffles of training, the canary and where it is planted, and which site is killed
+    /// first if it has not uploaded by then; the second to be killed is the first to upload. Below 2^53.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(0..=LARGEST_SEED))]
     pub seed: u64,
     /// Keep everything running afterwards, until Ctrl-C.
     #[arg(long)]
     pub keep: bool,
-    /// Where everything goes; what an earlier run left there is removed.
+    /// Where everything goes; what an earlier run left there is removed once this run has its data.
     #[arg(long, default_value = "target/demo")]
     pub out: PathBuf,
 }
@@ -46,7 +51,7 @@ impl Options {
         Timetable { scoring, killed_before, killed_after: killed_before + (rest / 3).max(1) }
     }
 
-    /// The site that is killed before its upload: any one, by the seed.
+    /// The site that is killed before its upload, if it has not uploaded when it is time.
     pub(super) fn first_victim(&self) -> String {
         format!("site-{}", self.seed.wrapping_mul(5).wrapping_add(1) % u64::from(self.sites) + 1)
     }
@@ -56,24 +61,19 @@ impl Options {
         format!("site-{}", self.seed.wrapping_mul(5).wrapping_add(2) % u64::from(self.sites) + 1)
     }
 
-    /// What the consortium's rounds policy says for so many sites and for loopback.
+    /// What the consortium's rounds policy says for so many sites: one may be missing, and with fewer than six sites
+    /// scoring batches are of two, because two batches of three cannot be made.
     pub(super) fn policy(&self) -> Vec<(&'static str, String)> {
         let all_but_one = self.sites - 1;
-        let mut keys = vec![
-            ("consent_seconds", "60".to_owned()),
-            ("setup_seconds", "60".to_owned()),
-            ("upload_seconds", "20".to_owned()),
-            ("agree_seconds", "20".to_owned()),
-            ("unmask_seconds", "20".to_owned()),
-            ("evaluation_seconds", "120".to_owned()),
-        ];
-        if all_but_one < 5 {
-            keys.push(("min_cohort", all_but_one.to_string()));
-            keys.push(("min_agreed", all_but_one.to_string()));
-            keys.push(("min_batch", "2".to_owned()));
-            keys.push(("scoring_batch_size", "2".to_owned()));
+        if all_but_one >= 5 {
+            return Vec::new();
         }
-        keys
+        vec![
+            ("min_cohort", all_but_one.to_string()),
+            ("min_agreed", all_but_one.to_string()),
+            ("min_batch", "2".to_owned()),
+            ("scoring_batch_size", "2".to_owned()),
+        ]
     }
 }
 
@@ -97,11 +97,30 @@ mod tests {
 
     #[test]
     fn victim_and_canary_are_different_sites() {
-        for sites in 4..=16 {
-            for seed in [0, 1, 2, 77, u64::MAX] {
+        for sites in 4..=20 {
+            for seed in [0, 1, 2, 77, LARGEST_SEED] {
                 let options = options(sites, 10, seed);
                 assert_ne!(options.first_victim(), options.canary_site());
             }
+        }
+    }
+
+    #[test]
+    fn values_that_cannot_work_are_refused_by_the_command_line() {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            options: Options,
+        }
+        let parse = |words: &[&str]| {
+            <Line as clap::Parser>::try_parse_from([&["demo"], words].concat()).map(|line| line.options)
+        };
+        for words in [["--sites", "3"], ["--sites", "21"], ["--rounds", "2"], ["--seed", "9007199254740992"]]
+        {
+            assert!(parse(&words).is_err(), "{words:?}");
+        }
+        for words in [["--sites", "20"], ["--rounds", "3"], ["--seed", "9007199254740991"]] {
+            assert!(parse(&words).is_ok(), "{words:?}");
         }
     }
 }

@@ -8,21 +8,21 @@ use konclave_openapi::jobs::TaskSpec;
 use konclave_openapi::rounds::{Round, RoundPhase};
 
 use super::baselines::Metrics;
-use super::checks::{check, is_exact};
-use super::rounds::Kill;
+use super::checks::check;
+use super::exactness::Exactness;
+use super::kills::Kill;
 use crate::error::HarnessError;
 use crate::report::summary::{Check, CurvePoint, Part, RewardLine, Rewards, RoundRecord, TaskResult};
-use konclave_ledger::records::Record;
 
 /// The global model's metric of a task after each opened round, from the signed evaluations.
 #[expect(clippy::cast_precision_loss, reason = "metrics in millionths are far below 2^53")]
 pub(super) fn curve(
     task: &str,
     metric: &str,
-    rounds: &[Round],
+    rounds: &[&Round],
     evaluations: &[Evaluation],
 ) -> Vec<CurvePoint> {
-    let of_round = |round: &Round| {
+    let of_round = |round: &&Round| {
         let after = round.parameters_after?.to_string();
         let mut statements = evaluations.iter().map(|evaluation| &evaluation.statement);
         let global = statements.find(|statement| {
@@ -59,7 +59,7 @@ pub(super) fn task_result(
             alone.get(site).and_then(|metrics| metrics.get(&task.task)).ok_or_else(|| missing(site))?;
         local.insert(site.clone(), metric.value);
     }
-    #[expect(clippy::cast_precision_loss, reason = "there are at most 16 sites")]
+    #[expect(clippy::cast_precision_loss, reason = "there are at most 20 sites")]
     let local_mean = local.values().sum::<f64>() / local.len().max(1) as f64;
     let better = if own.higher_is_better { own.value > local_mean } else { own.value < local_mean };
     Ok(TaskResult {
@@ -97,12 +97,7 @@ pub(super) fn comparison(tasks: &[TaskResult]) -> Vec<Check> {
 }
 
 /// One round's record.
-pub(super) fn round_record(
-    round: &Round,
-    sites: &[String],
-    kills: &[Kill],
-    ledger: &[Record],
-) -> RoundRecord {
+pub(super) fn round_record(round: &Round, found: Exactness, sites: &[String], kills: &[Kill]) -> RoundRecord {
     let number = round.round.get();
     let part = |site: &String| {
         let kill = kills.iter().find(|kill| kill.round == number && kill.site == *site);
@@ -133,7 +128,8 @@ pub(super) fn round_record(
         detail,
         scoring: round.openings.len() > 1,
         sites: sites.iter().map(|site| (site.clone(), part(site))).collect(),
-        exact: is_exact(round, ledger),
+        set_as_signed: found.set_as_signed,
+        step_as_opened: found.step_as_opened,
     }
 }
 
@@ -142,6 +138,7 @@ pub(super) fn round_record(
 pub(super) fn rewards(contribution: Option<&Contribution>, statement: Option<&Statement>) -> Rewards {
     let mut rewards = Rewards {
         round: contribution.map_or(0, |contribution| contribution.round.get()),
+        currency: String::from("credit"),
         budget_micro: String::from("0"),
         total_micro: String::from("0"),
         returned_micro: String::from("0"),
@@ -149,6 +146,7 @@ pub(super) fn rewards(contribution: Option<&Contribution>, statement: Option<&St
         lines: Vec::new(),
     };
     let Some(Statement { statement, .. }) = statement else { return rewards };
+    rewards.currency.clone_from(&statement.currency);
     rewards.budget_micro = statement.budget.micro().to_string();
     rewards.returned_micro = statement.returned.micro().to_string();
     let total = u128::from(statement.paid.micro()) + u128::from(statement.returned.micro());

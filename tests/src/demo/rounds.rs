@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use konclave_crypto::JobId;
+use konclave_crypto::{JobId, SiteId};
 use konclave_openapi::jobs::{Job, JobPhase};
 use konclave_openapi::rounds::{Round, RoundPhase};
 
+use super::kills::{Kill, Kills, Seen};
 use super::narrator::Narrator;
-use super::options::Timetable;
 use crate::consortium::Consortium;
 use crate::error::HarnessError;
 use crate::partner::PartnerClient;
@@ -17,69 +17,53 @@ use crate::report::summary::Part;
 
 /// How often the gateway is asked.
 const POLL: Duration = Duration::from_millis(80);
-/// When to give the whole job up.
-const JOB_LIMIT: Duration = Duration::from_secs(900);
-
-/// A kill that was done.
-#[derive(Debug, Clone)]
-pub(super) struct Kill {
-    /// In which round (its number).
-    pub(super) round: u32,
-    /// Which site.
-    pub(super) site: String,
-    /// At which moment.
-    pub(super) part: Part,
-}
+/// How long after a kill the gateway may still be taking in what the site had sent before.
+const SETTLE: Duration = Duration::from_millis(250);
 
 /// Follows one job.
 pub(super) struct Follower<'a> {
-    pub(super) consortium: &'a mut Consortium,
-    pub(super) client: &'a PartnerClient,
-    pub(super) narrator: &'a Narrator,
-    pub(super) timetable: Timetable,
-    pub(super) first_victim: String,
-    kills: Vec<Kill>,
-    down: BTreeMap<u32, String>,
+    consortium: &'a mut Consortium,
+    client: &'a PartnerClient,
+    narrator: &'a Narrator,
+    scoring: u32,
+    standstill: Duration,
+    kills: Kills,
     told: BTreeMap<u32, &'static str>,
+    moved: (Instant, (u32, u32)),
 }
 
 impl<'a> Follower<'a> {
+    /// `scoring` is the opened round that is for scoring; after `standstill` without the end of a round it gives up.
     pub(super) fn new(
         consortium: &'a mut Consortium,
         client: &'a PartnerClient,
         narrator: &'a Narrator,
-        timetable: Timetable,
-        first_victim: String,
+        scoring: u32,
+        standstill: Duration,
+        kills: Kills,
     ) -> Self {
-        let (kills, down, told) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
-        Self { consortium, client, narrator, timetable, first_victim, kills, down, told }
+        let (told, moved) = (BTreeMap::new(), (Instant::now(), (0, 0)));
+        Self { consortium, client, narrator, scoring, standstill, kills, told, moved }
     }
 
     /// Until all rounds are open, or the job has ended otherwise.
     pub(super) fn follow(mut self, id: &JobId) -> Result<(Job, Vec<Kill>), HarnessError> {
-        let started = Instant::now();
-        let mut said_setup = false;
         loop {
             let job = self.client.job(id)?;
-            self.narrator.rounds(job.rounds_opened, job.request.rounds);
+            self.narrator.progress(job.rounds_opened.into(), job.request.rounds.into(), "rounds");
             match &job.phase {
                 JobPhase::Consent { .. } => self.narrator.now("sites check the job against their policies"),
                 JobPhase::AdvertiseKeys { .. } | JobPhase::Encapsulate { .. } => {
-                    if !said_setup {
-                        said_setup = true;
-                        let accepted = job.consents.iter().filter(|consent| consent.accepted).count();
-                        self.narrator.say(format!(
-                            "{accepted} sites consent by policy; now they agree on pairwise keys that the gateway never sees"
-                        ));
-                    }
+                    self.tell_setup(&job);
                     self.narrator.now("sites exchange keys");
                 }
                 JobPhase::Running | JobPhase::Finished => {
+                    self.tell_setup(&job);
                     let open = self.current(&job)?;
                     if !open && job.rounds_opened >= job.request.rounds {
                         self.catch_up(&job, u32::MAX)?;
                         self.restart(u32::MAX)?;
-                        return Ok((job, self.kills));
+                        return Ok((job, self.kills.into_done()));
                     }
                 }
                 JobPhase::Aborted { reason, culprits } => {
@@ -89,20 +73,30 @@ impl<'a> Follower<'a> {
                 }
             }
             self.consortium.expect_running()?;
-            if started.elapsed() > JOB_LIMIT {
-                let what = format!("the end of job {id}");
-                let seen = self.consortium.gateway_log(20);
-                return Err(HarnessError::TimedOut { what, waited: JOB_LIMIT, seen });
-            }
+            self.expect_progress(&job)?;
             sleep(POLL);
         }
+    }
+
+    /// Gives up when no round has begun or ended for too long.
+    fn expect_progress(&mut self, job: &Job) -> Result<(), HarnessError> {
+        let stands = (job.rounds_opened, job.current_round.map_or(0, |round| round.get()));
+        let (since, stood) = self.moved;
+        if stands != stood {
+            self.moved = (Instant::now(), stands);
+        } else if since.elapsed() > self.standstill {
+            let what = format!("the beginning or end of a round of {}", job.job);
+            let seen = self.consortium.gateway_log(20);
+            return Err(HarnessError::TimedOut { what, waited: self.standstill, seen });
+        }
+        Ok(())
     }
 
     /// Looks at the round under way; says whether it is still open for messages.
     fn current(&mut self, job: &Job) -> Result<bool, HarnessError> {
         let Some(number) = job.current_round else { return Ok(false) };
-        let round: Round = self.client.get(&format!("/v1/jobs/{}/rounds/{number}", job.job))?;
         let number = number.get();
+        let round = self.round(&job.job, number)?;
         self.catch_up(job, number)?;
         self.restart(number)?;
         let sites = job.sites.len();
@@ -114,10 +108,10 @@ impl<'a> Follower<'a> {
                     "training",
                     format!(
                         "round {number}: the sites train from the same model, each on its own molecules{}",
-                        if ordinal == self.timetable.scoring { "; this is the scoring round" } else { "" }
+                        if ordinal == self.scoring { "; this is the scoring round" } else { "" }
                     ),
                 );
-                self.kill_if_due(ordinal, number, &round)?;
+                self.kill_if_due(ordinal, job, &round)?;
                 self.narrator.now(format!(
                     "round {number}: {} of {sites} masked updates are in",
                     round.uploaded.len()
@@ -125,7 +119,7 @@ impl<'a> Follower<'a> {
                 Ok(true)
             }
             RoundPhase::Agreeing => {
-                self.kill_if_due(ordinal, number, &round)?;
+                self.kill_if_due(ordinal, job, &round)?;
                 self.narrator.now(format!(
                     "round {number}: {} of {sites} signed which updates to open",
                     round.signed.len()
@@ -155,7 +149,7 @@ impl<'a> Follower<'a> {
             .map(|(round, _)| *round)
             .collect();
         for earlier in untold {
-            let round: Round = self.client.get(&format!("/v1/jobs/{}/rounds/{earlier}", job.job))?;
+            let round = self.round(&job.job, earlier)?;
             self.tell_end(&round, job.sites.len());
         }
         Ok(())
@@ -170,53 +164,60 @@ impl<'a> Follower<'a> {
         }
     }
 
+    /// Once, even if the whole key set-up went by between two looks.
+    fn tell_setup(&mut self, job: &Job) {
+        let accepted = job.consents.iter().filter(|consent| consent.accepted).count();
+        let sentence = format!(
+            "{accepted} sites consent by policy and agree on pairwise keys that the gateway never sees"
+        );
+        self.tell(0, "set-up", sentence);
+    }
+
     fn tell(&mut self, round: u32, what: &'static str, sentence: String) {
         if self.told.insert(round, what) != Some(what) {
             self.narrator.say(sentence);
         }
     }
 
-    /// The two kills, each once.
-    fn kill_if_due(&mut self, ordinal: u32, number: u32, round: &Round) -> Result<(), HarnessError> {
-        if self.down.contains_key(&number) {
-            return Ok(());
-        }
-        let done = |part| self.kills.iter().any(|kill| kill.part == part);
-        if ordinal == self.timetable.killed_before && !done(Part::KilledBeforeUpload) {
-            let victim = self.first_victim.clone();
-            if !round.uploaded.iter().any(|site| site.to_string() == victim) {
-                let words = "before its upload: the others must finish without it";
-                self.kill(victim, number, Part::KilledBeforeUpload, words)?;
-            }
-        } else if ordinal == self.timetable.killed_after && !done(Part::KilledAfterUpload) {
-            // Whoever uploads first has the longest time left in which it will be missed.
-            if let Some(victim) = round.uploaded.first().map(ToString::to_string) {
-                let words = "right after its upload: its update must be in the sum all the same";
-                self.kill(victim, number, Part::KilledAfterUpload, words)?;
-            }
-        }
-        Ok(())
+    fn round(&self, job: &JobId, number: u32) -> Result<Round, HarnessError> {
+        self.client.get(&format!("/v1/jobs/{job}/rounds/{number}"))
     }
 
-    fn kill(&mut self, site: String, round: u32, part: Part, words: &str) -> Result<(), HarnessError> {
+    /// The two kills, each once.
+    fn kill_if_due(&mut self, ordinal: u32, job: &Job, round: &Round) -> Result<(), HarnessError> {
+        let number = round.round.get();
+        let (sites, uploaded) = (names(&job.sites), names(&round.uploaded));
+        let uploading = round.phase == RoundPhase::Uploading;
+        let seen = Seen { round: number, ordinal, sites: &sites, uploaded: &uploaded, uploading };
+        let Some((site, wanted)) = self.kills.due(seen) else { return Ok(()) };
         self.consortium.kill_member(&site)?;
-        self.narrator.say(format!("round {round}: {site} is killed (kill -9) {words}"));
-        self.down.insert(round, site.clone());
-        self.kills.push(Kill { round, site, part });
+        let mut uploaded = wanted == Part::KilledAfterUpload;
+        if !uploaded {
+            sleep(SETTLE);
+            uploaded = names(&self.round(&job.job, number)?.uploaded).contains(&site);
+        }
+        let words = match self.kills.record(number, &site, uploaded) {
+            Part::KilledBeforeUpload => "before its upload: the others must finish without it",
+            Part::KilledAfterUpload | Part::Summed | Part::Absent => {
+                "right after its upload: its update must be in the sum all the same"
+            }
+        };
+        self.narrator.say(format!("round {number}: {site} is killed (kill -9) {words}"));
         Ok(())
     }
 
     /// Starts the killed sites again whose round is over.
     fn restart(&mut self, number: u32) -> Result<(), HarnessError> {
-        let over: Vec<u32> = self.down.keys().copied().filter(|round| *round < number).collect();
-        for round in over {
-            if let Some(site) = self.down.remove(&round) {
-                self.consortium.start_member(&site)?;
-                self.narrator.say(format!("{site} is started again and goes on from its stored state"));
-            }
+        for site in self.kills.take_down_before(number) {
+            self.consortium.start_member(&site)?;
+            self.narrator.say(format!("{site} is started again and goes on from its stored state"));
         }
         Ok(())
     }
+}
+
+fn names(sites: &[SiteId]) -> Vec<String> {
+    sites.iter().map(ToString::to_string).collect()
 }
 
 fn opened_words(round: &Round, sites: usize) -> String {

@@ -4,29 +4,38 @@ use std::fs;
 use std::path::Path;
 
 use konclave_crypto::JobId;
-use konclave_openapi::rounds::Round;
 use konclave_site::client::{EgressLine, MessageClass};
 
-use super::canary;
 use super::checks::check;
+use super::evidence::Evidence;
+use super::narrator::Narrator;
+use super::stage::Stage;
 use crate::consortium::Consortium;
 use crate::error::HarnessError;
 use crate::report::summary::{Check, Traffic};
 use crate::search::Needles;
 
-/// Searches all that the gateway received or keeps.
+/// Searches all that the gateway received or keeps, and, to know that the search can find it, the canary's own site.
 pub(super) fn search(
-    consortium: &Consortium,
-    structure: &str,
-    job: &JobId,
-    rounds: &[Round],
+    stage: &Stage,
+    evidence: &Evidence,
+    narrator: &Narrator,
 ) -> Result<(Traffic, Vec<Check>), HarnessError> {
-    let needles = canary::needles(structure)?;
-    let sent = needles.search_folder(&consortium.traffic_folder())?;
-    let kept = needles.search_folder(&consortium.gateway_folder())?;
+    let Stage { consortium, shares, canary, .. } = stage;
+    let needles = canary.needles()?;
+    let look = |what: &str, folder: &Path| {
+        narrator.now(what);
+        needles.search_folder_and_tell(folder, |done, of| narrator.progress(done, of, "files"))
+    };
+    let sent = look("searching what was sent", &consortium.traffic_folder())?;
+    let kept = look("searching what the gateway keeps", &consortium.gateway_folder())?;
+    let share = shares.sites.get(&canary.site).ok_or_else(|| {
+        HarnessError::unexpected("the divided data", format!("there is no share of {}", canary.site))
+    })?;
+    let control = canary.control(&needles, consortium.member(&canary.site)?, share, &evidence.deposits)?;
     let found = [sent.places(), kept.places()].concat();
-    let recorded = sees_what_was_sent(&consortium.traffic_folder(), job)?;
-    let (parameters, masked_bytes) = rounds.first().map_or((0, 0), |round| {
+    let recorded = sees_what_was_sent(&consortium.traffic_folder(), &evidence.job.job)?;
+    let (parameters, masked_bytes) = evidence.rounds.first().map_or((0, 0), |(round, _)| {
         let encoding = &round.context.context.encoding;
         (
             encoding.coordinates(),
@@ -35,21 +44,21 @@ pub(super) fn search(
     });
     #[expect(clippy::cast_precision_loss, reason = "sizes are far below 2^53")]
     let per_parameter = |bytes: u64| bytes as f64 / parameters.max(1) as f64;
-    let uploads: u64 = rounds.iter().map(|round| round.uploaded.len() as u64).sum();
+    let uploads: u64 = evidence.rounds.iter().map(|(round, _)| round.uploaded.len() as u64).sum();
     let sent_by_sites = sent_in_rounds(consortium)?;
     let traffic = Traffic {
         parameters,
         masked_bytes,
         bytes_per_parameter: per_parameter(masked_bytes),
         round_bytes_per_parameter: per_parameter(sent_by_sites.checked_div(uploads).unwrap_or_default()),
-        canary: structure.to_owned(),
+        canary: canary.structure.clone(),
         searched_traffic: sent.bytes,
         searched_gateway: kept.bytes,
         found: found.clone(),
     };
     let enough = sent.bytes >= masked_bytes.saturating_mul(uploads);
     let detail = format!(
-        "{} recorded requests files ({} bytes) and {} files of the gateway ({} bytes), {} byte strings looked for: {}",
+        "{} files of recorded requests ({} bytes) and {} files of the gateway ({} bytes), {} byte strings looked for: {}",
         sent.files,
         sent.bytes,
         kept.files,
@@ -59,6 +68,7 @@ pub(super) fn search(
     );
     let checks = vec![
         check("The planted structure is in no byte that left its site", found.is_empty(), detail),
+        control,
         check(
             "The recording that was searched is complete",
             recorded && enough,

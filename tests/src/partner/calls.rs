@@ -9,7 +9,6 @@ use konclave_openapi::ledger::{CheckpointView, EntryView};
 use konclave_openapi::models::{Blob, Model, NewModel};
 use konclave_openapi::page::Page;
 use konclave_openapi::rounds::Round;
-use konclave_openapi::sites::Site;
 use konclave_openapi::status::Status;
 use serde::de::DeserializeOwned;
 
@@ -89,14 +88,6 @@ impl PartnerClient {
     /// As [`PartnerClient::get`].
     pub fn deposits(&self) -> Result<Vec<Deposit>, HarnessError> {
         self.all("/v1/deposits", "")
-    }
-
-    /// The enrolled members.
-    ///
-    /// # Errors
-    /// As [`PartnerClient::get`].
-    pub fn sites(&self) -> Result<Vec<Site>, HarnessError> {
-        self.all("/v1/sites", "")
     }
 
     /// Ledger entries with an action, or all.

@@ -45,12 +45,6 @@ impl PartnerClient {
         Ok(Self { url: url.trim_end_matches('/').to_owned(), http, key, token: RefCell::new(None) })
     }
 
-    /// Where the gateway is.
-    #[must_use]
-    pub fn url(&self) -> &str {
-        &self.url
-    }
-
     /// The plain connection, without credentials.
     #[must_use]
     pub fn http(&self) -> &Client {

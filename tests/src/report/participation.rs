@@ -41,7 +41,8 @@ pub(super) fn grid(summary: &Summary) -> Markup {
     }
     grid.raw("<tr>").element("th", &[("scope", &"row")], "opened");
     for round in &summary.rounds {
-        let (class, sign) = match (round.outcome.as_str(), round.exact) {
+        let exact = round.set_as_signed && round.step_as_opened != Some(false);
+        let (class, sign) = match (round.outcome.as_str(), exact) {
             ("opened", true) => ("summed", "✓"),
             ("opened", false) => ("before", "≠"),
             _ => ("before", "✕"),

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 /// The version of this layout; raised whenever a field changes its meaning.
-pub const LAYOUT: u32 = 1;
+pub const LAYOUT: u32 = 2;
 
 /// Everything the report shows.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -57,13 +57,13 @@ pub struct Run {
     pub job: String,
     /// Where the molecules came from.
     pub data: String,
-    /// The seed of split, canary, shuffles and choice of the killed sites.
+    /// The seed of split, shuffles and canary, and of which site is killed first where it has the choice.
     pub seed: u64,
     /// Seconds from the first process to the last check.
     pub seconds: f64,
     /// Processor cores of the machine.
     pub cores: usize,
-    /// What trained, as the sites report it (`cpu` or a GPU's name).
+    /// What trained, in the words of the sites' logs (`CPU, 1 thread`, `CUDA device 0 of 1`).
     pub device: String,
     /// Passes over the local data in each round.
     pub local_epochs: u32,
@@ -112,7 +112,7 @@ pub struct SiteShare {
     pub site: String,
     /// The legal entity behind it.
     pub legal_entity: String,
-    /// Rows of its file.
+    /// Rows of its file, without a planted one.
     pub rows: u64,
     /// Labels by task; a task that is missing here is missing at the site.
     pub labels: BTreeMap<String, u64>,
@@ -131,8 +131,11 @@ pub struct RoundRecord {
     pub scoring: bool,
     /// Each site's part.
     pub sites: BTreeMap<String, Part>,
-    /// Whether the opened set was exactly the set the sites signed.
-    pub exact: bool,
+    /// Whether the opened set was exactly the set that a quorum of sites signed.
+    pub set_as_signed: bool,
+    /// Whether the opened sum, applied to the model before, gives the model after, bit for bit; `null` in a scoring
+    /// round, whose sums only the evaluator may read, and where nothing was opened.
+    pub step_as_opened: Option<bool>,
 }
 
 /// One site's part in one round.
@@ -154,6 +157,8 @@ pub enum Part {
 pub struct Rewards {
     /// The scoring round.
     pub round: u32,
+    /// The name of the unit that all amounts are in millionths of.
+    pub currency: String,
     /// What was to be shared out (micro-units).
     pub budget_micro: String,
     /// What the lines and the returned part add up to (micro-units).
@@ -190,13 +195,13 @@ pub struct LedgerFacts {
     pub root: String,
     /// The checkpoint with its signatures (a C2SP signed note).
     pub checkpoint: String,
-    /// The members that cosigned it.
+    /// The members whose cosignatures on it are valid, as `konclave-audit` found.
     pub witnesses: Vec<String>,
     /// The members enrolled as witnesses.
     pub enrolled: u64,
     /// The exported folder.
     pub folder: String,
-    /// The command that verifies it.
+    /// The command that verifies it, with the ledger's key as members pinned it at their enrolment.
     pub verify: String,
     /// What that command printed.
     pub verified: String,

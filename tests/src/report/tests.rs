@@ -39,7 +39,8 @@ pub(super) fn sample() -> Summary {
                 detail: format!("the sum of the agreed set was opened {HOSTILE}"),
                 scoring: round == 5,
                 sites: sites.iter().map(|site| (site.clone(), part(site))).collect(),
-                exact: true,
+                set_as_signed: true,
+                step_as_opened: (round != 5).then_some(true),
             }
         })
         .collect();
@@ -65,7 +66,7 @@ pub(super) fn sample() -> Summary {
             seed: 1,
             seconds: 190.2,
             cores: 2,
-            device: "cpu".into(),
+            device: "CPU, 1 thread".into(),
             local_epochs: 2,
             attestation: "none".into(),
         },
@@ -89,6 +90,7 @@ pub(super) fn sample() -> Summary {
         rounds,
         rewards: Rewards {
             round: 5,
+            currency: "credit".into(),
             budget_micro: "700000000000".into(),
             total_micro: "700000000000".into(),
             returned_micro: "0".into(),

@@ -1,8 +1,14 @@
 //! A small model and jobs for it.
 
-use konclave_crypto::Digest;
-use konclave_openapi::jobs::{Job, NewJob, Optimizer, TaskKind, TaskSpec, TrainingSpec};
+use std::ffi::OsStr;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use konclave_crypto::{Digest, JobId};
+use konclave_openapi::jobs::{Job, JobPhase, NewJob, Optimizer, TaskKind, TaskSpec, TrainingSpec};
 use konclave_openapi::models::{ModelManifest, NewModel, ParameterTensor};
+use konclave_tests::consortium::{Consortium, call, wait_until};
 use konclave_tests::partner::PartnerClient;
 
 /// The shapes of the small model's two tensors.
@@ -30,10 +36,15 @@ pub(crate) fn ask(developer: &PartnerClient, rounds: u32, scoring_rounds: Vec<u3
     developer.upload(torchscript).unwrap();
     developer.upload(initial).unwrap();
     let model = developer.register_model(&NewModel { name: "small".to_owned(), manifest }).unwrap();
-    let request = NewJob {
-        name: format!("{rounds} rounds of known vectors"),
+    let name = format!("{rounds} rounds of known vectors");
+    developer.create_job(&request(name, model.model, rounds, scoring_rounds)).unwrap()
+}
+
+fn request(name: String, model: Digest, rounds: u32, scoring_rounds: Vec<u32>) -> NewJob {
+    NewJob {
+        name,
         purpose: "admet-prediction".to_owned(),
-        model: model.model,
+        model,
         tasks: vec![TaskSpec {
             task: "Solubility/Solubility".to_owned(),
             kind: TaskKind::Regression,
@@ -55,11 +66,46 @@ pub(crate) fn ask(developer: &PartnerClient, rounds: u32, scoring_rounds: Vec<u3
         scoring_rounds,
         invited: Vec::new(),
         budget_micro: "1000000007".to_owned(),
-    };
-    developer.create_job(&request).unwrap()
+    }
 }
 
-/// A job that nobody will work on, to have one in the lists.
-pub(crate) fn ask_for_nothing_much(developer: &PartnerClient, rounds: u32) -> Job {
-    ask(developer, rounds, Vec::new())
+/// Waits until a job's first round takes uploads.
+pub(crate) fn wait_for_a_round(consortium: &Consortium, developer: &PartnerClient, job: &JobId) {
+    let begun = || Ok((!developer.rounds(job)?.is_empty()).then_some(()));
+    wait_until("the first round", Duration::from_secs(60), begun, || consortium.gateway_log(30)).unwrap();
+}
+
+/// Waits until a job's rounds are all open.
+pub(crate) fn wait_for_the_end(consortium: &Consortium, developer: &PartnerClient, job: &JobId) -> Job {
+    let look = || {
+        let job = developer.job(job)?;
+        Ok(matches!(job.phase, JobPhase::Finished | JobPhase::Aborted { .. }).then_some(job))
+    };
+    let limit = Duration::from_secs(120);
+    let job = wait_until("the end of the job", limit, look, || consortium.gateway_log(30)).unwrap();
+    assert_eq!(job.phase, JobPhase::Finished, "{}", consortium.gateway_log(30));
+    job
+}
+
+/// Asks for one round of the baseline model, which real enclaves train on their own files.
+pub(crate) fn ask_for_training(consortium: &Consortium, developer: &PartnerClient, folder: &Path) -> Job {
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../site-enclave/models/baseline-ecfp4-mlp.pt");
+    let (manifest, initial) = (folder.join("manifest.json"), folder.join("initial.f32"));
+    let words = ["model", "inspect", "--manifest", "--parameters"].map(OsStr::new);
+    let [group, inspect, to_manifest, to_parameters] = words;
+    let words = [
+        group,
+        inspect,
+        model.as_os_str(),
+        to_manifest,
+        manifest.as_os_str(),
+        to_parameters,
+        initial.as_os_str(),
+    ];
+    call(&consortium.programs.site, &words).unwrap();
+    developer.upload(fs::read(&model).unwrap()).unwrap();
+    developer.upload(fs::read(&initial).unwrap()).unwrap();
+    let manifest = serde_json::from_slice(&fs::read(&manifest).unwrap()).unwrap();
+    let model = developer.register_model(&NewModel { name: "baseline".to_owned(), manifest }).unwrap();
+    developer.create_job(&request("one real round".to_owned(), model.model, 1, Vec::new())).unwrap()
 }

@@ -72,7 +72,6 @@ pub(crate) fn known(site: &str, parameters: &Digest, coordinates: usize) -> Know
 pub(crate) struct Gate(Arc<(Mutex<bool>, Condvar)>);
 
 impl Gate {
-    /// A gate that nobody passes until it is opened.
     pub(crate) fn closed() -> Self {
         let gate = Self::default();
         gate.close();

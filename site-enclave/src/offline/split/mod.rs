@@ -2,6 +2,7 @@
 
 mod plan;
 mod scale;
+mod usable;
 mod write;
 
 use std::io;
@@ -11,10 +12,11 @@ use clap::Args;
 
 use self::plan::{SplitPlan, SplitRules};
 use self::scale::{ScaleError, task_specs};
+use self::usable::Usable;
 use super::files::{FileError, write_json};
 use crate::data::{
-    Catalogue, CatalogueError, CollectError, Collection, Quorum, ReadError, TaskFile, TaskFileError, TaskKey,
-    ValidationReport,
+    Catalogue, CatalogueError, CollectError, Collection, Quorum, ReadError, TaskCounts, TaskFile,
+    TaskFileError, TaskKey, ValidationReport,
 };
 
 /// Arguments of `split`.
@@ -70,10 +72,27 @@ pub enum SplitError {
         source: io::Error,
     },
     /// No task can be trained.
-    #[error("no task of {path} has enough labels to be trained: see the reasons above, or run check-data")]
+    #[error(
+        "no task of {path} has enough labels to be scaled, trained and measured (check-data shows what there is)\n{}",
+        reasons.join("\n")
+    )]
     NoTask {
         /// The source.
         path: PathBuf,
+        /// What was said of each task.
+        reasons: Vec<String>,
+    },
+    /// Some sites would have nothing to train on.
+    #[error(
+        "{} would have nothing to train on: the molecules fall into too few groups of one ring framework, or have too \
+         few labels, for {sites} sites; ask for fewer SITES (--sites)",
+        empty.join(", ")
+    )]
+    EmptyShare {
+        /// These sites.
+        empty: Vec<String>,
+        /// Sites asked for.
+        sites: usize,
     },
     /// The sample gives no scale.
     #[error(transparent)]
@@ -93,13 +112,9 @@ pub(super) fn split(arguments: &SplitArguments) -> Result<Vec<String>, SplitErro
     let (collection, report) =
         Collection::load(std::slice::from_ref(&arguments.data), &catalogue, &mut |_| {})?;
     said.push(format!("{} rows accepted, {} rejected", report.accepted(), report.rejected()));
-    let tasks = tasks_with_quorum(&report, &mut said);
-    if tasks.is_empty() {
-        return Err(SplitError::NoTask { path: arguments.data.clone() });
-    }
     let sites = usize::from(arguments.sites);
     let rules = SplitRules { sites, seed: arguments.seed, benchmark_share: arguments.benchmark_share };
-    let plan = SplitPlan::new(&collection, &tasks, rules);
+    let (tasks, plan) = plan(arguments, &collection, &report, rules, &mut said)?;
     let summary = write::write_files(
         &arguments.data,
         &catalogue,
@@ -119,6 +134,37 @@ pub(super) fn split(arguments: &SplitArguments) -> Result<Vec<String>, SplitErro
         format!("{}: output {}, center_micro {center}, scale_micro {scale}", spec.task, spec.output)
     }));
     Ok(said)
+}
+
+/// The tasks that can be carried to the end, and who gets what of them.
+fn plan(
+    arguments: &SplitArguments,
+    collection: &Collection,
+    report: &ValidationReport,
+    rules: SplitRules,
+    said: &mut Vec<String>,
+) -> Result<(Vec<TaskKey>, SplitPlan), SplitError> {
+    let mut tasks = tasks_with_quorum(report, said);
+    // Without a task the molecules are divided anew, so that another task may become usable, or unusable: each turn
+    // leaves out the smallest one that cannot be carried, or is the last.
+    while !tasks.is_empty() {
+        let plan = SplitPlan::new(collection, &tasks, rules);
+        let usable = Usable::count(collection, report, &tasks, &plan);
+        let unusable = usable.unusable(report, &tasks, rules.sites);
+        let labels = |task: &TaskKey| report.tasks.get(task).map_or(0, TaskCounts::labels);
+        let smallest = unusable.into_iter().min_by_key(|(task, _)| labels(task));
+        let Some((task, reason)) = smallest else {
+            let empty = usable.empty_sites(rules.sites);
+            if empty.is_empty() {
+                return Ok((tasks, plan));
+            }
+            let empty = empty.iter().map(|site| format!("site-{}", site + 1)).collect();
+            return Err(SplitError::EmptyShare { empty, sites: rules.sites });
+        };
+        said.push(format!("task {task} is left out: {reason}"));
+        tasks.retain(|kept| *kept != task);
+    }
+    Err(SplitError::NoTask { path: arguments.data.clone(), reasons: std::mem::take(said) })
 }
 
 /// The tasks that can be trained, in the order of their names.

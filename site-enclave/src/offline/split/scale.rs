@@ -3,7 +3,7 @@
 use crate::data::{Censoring, Collection, Label, TaskCounts, TaskKey, TaskKind, TaskSpec, ValidationReport};
 
 /// Fewest sample labels that give a usable scale.
-const FEWEST: usize = 5;
+pub(super) const FEWEST: usize = 5;
 
 /// Why a task has no scale.
 #[derive(Debug, thiserror::Error)]
