@@ -58,7 +58,7 @@ impl App {
     /// # Errors
     /// [`EnrolError`]; the state is unchanged.
     pub async fn enrol(&self, caller: &Caller, member: NewMember) -> Result<(), EnrolError> {
-        let _guard = self.lock("members").await;
+        let held = self.lock("members").await;
         self.consortium_root().verify(&member.certificate, self.clock().now())?;
         let membership = &member.certificate.membership;
         let old = {
@@ -96,7 +96,7 @@ impl App {
         let entry = Entry::new(format!("sites/{}", membership.site), reason, record)
             .about_site(&membership.site)
             .changing(old, Some(to_hash(&member.certificate.digest())));
-        self.append(caller, vec![entry]).await?;
+        self.append(&held, caller, vec![entry]).await?;
         Ok(())
     }
 
@@ -105,7 +105,7 @@ impl App {
     /// # Errors
     /// [`CommandError`]; the state is unchanged.
     pub async fn register_client(&self, caller: &Caller, client: NewClient) -> Result<(), CommandError> {
-        let _guard = self.lock("members").await;
+        let held = self.lock("members").await;
         let unchanged = self.state().clients.get(&client.client).is_some_and(|known| {
             known.organisation == client.organisation
                 && known.roles == client.roles
@@ -121,7 +121,7 @@ impl App {
             roles: client.roles.iter().map(ToString::to_string).collect(),
             public_key: client.public_key,
         };
-        self.append(caller, vec![Entry::new(object, "registered by the operator", record)]).await?;
+        self.append(&held, caller, vec![Entry::new(object, "registered by the operator", record)]).await?;
         Ok(())
     }
 }

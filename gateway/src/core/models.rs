@@ -34,7 +34,7 @@ impl App {
         let value = serde_json::to_value(&new.manifest).map_err(CommandError::from)?;
         let manifest = self.document(value).await?;
         let model = to_digest(&manifest.digest);
-        let _guard = self.lock("models").await;
+        let held = self.lock("models").await;
         if let Some(known) = self.state().model(&model) {
             if known.organisation == organisation && known.name == new.name {
                 return Ok(model);
@@ -56,7 +56,7 @@ impl App {
         };
         let entry = Entry::new(format!("models/{model}"), "registered by its developer", record)
             .changing(None, Some(to_hash(&model)));
-        self.append_one(caller, entry).await?;
+        self.append_one(&held, caller, entry).await?;
         Ok(model)
     }
 

@@ -12,7 +12,7 @@ use konclave_ledger::statements::{
 use konclave_openapi::problem::FieldError;
 use konclave_policies::contribution::MAX_SCORE_MICRO;
 
-use super::{App, Caller, Entry};
+use super::{App, Caller, Entry, Held};
 use crate::coordinator::evaluations::{Needed, needed};
 use crate::error::ApiError;
 use crate::projections::{PhaseState, to_digest, to_hash};
@@ -50,7 +50,7 @@ impl App {
         let stated: DepositStatement = self.verified(site, &envelope)?;
         own(site, &stated.site)?;
         let deposit = to_digest(&envelope.digest());
-        let _guard = self.lock(format!("deposits/{site}")).await;
+        let held = self.lock(format!("deposits/{site}")).await;
         if let Some(known) = self.state().deposits.iter().find(|known| known.deposit == deposit) {
             return Ok(known.entry);
         }
@@ -76,7 +76,7 @@ impl App {
             .about_site(site)
             .changing(None, Some(to_hash(&deposit)))
             .stated_in(envelope);
-        self.append_one(caller, entry).await
+        self.append_one(&held, caller, entry).await
     }
 
     fn check_deposit(&self, site: &SiteId, stated: &DepositStatement) -> Result<(), ApiError> {
@@ -129,7 +129,7 @@ impl App {
             return Err(ApiError::rejected_at(detail, vec![field("job", "is another job")]));
         }
         let digest = to_digest(&envelope.digest());
-        let _guard = self.lock_job(job).await;
+        let held = self.lock_job(job).await;
         {
             let state = self.state();
             let known = state.jobs.get(job).ok_or_else(|| ApiError::not_found(format!("job {job}")))?;
@@ -164,7 +164,7 @@ impl App {
         let entry = Entry::new(format!("jobs/{job}/consents/{site}"), reason, record)
             .about_site(site)
             .stated_in(envelope);
-        self.append_one(caller, entry).await?;
+        self.append_one(&held, caller, entry).await?;
         Ok(())
     }
 
@@ -182,7 +182,7 @@ impl App {
         let job: JobId =
             stated.job.parse().map_err(|_| ApiError::not_found(format!("job {}", stated.job)))?;
         let evaluation = to_digest(&envelope.digest());
-        let _guard = self.lock_job(&job).await;
+        let held = self.lock_job(&job).await;
         let asked = self.asked_evaluation(&job, &stated).await?;
         {
             let state = self.state();
@@ -221,7 +221,7 @@ impl App {
             .about_site(evaluator)
             .changing(None, Some(to_hash(&asked.parameters)))
             .stated_in(envelope);
-        self.append_one(caller, entry).await
+        self.append_one(&held, caller, entry).await
     }
 
     /// What the gateway asked for that this statement answers.
@@ -254,8 +254,13 @@ impl App {
     }
 
     /// Appends one entry; its index.
-    pub(crate) async fn append_one(&self, caller: &Caller, entry: Entry) -> Result<u64, ApiError> {
-        let recorded = self.append(caller, vec![entry]).await?;
+    pub(crate) async fn append_one(
+        &self,
+        held: &Held,
+        caller: &Caller,
+        entry: Entry,
+    ) -> Result<u64, ApiError> {
+        let recorded = self.append(held, caller, vec![entry]).await?;
         recorded.first().copied().ok_or_else(|| ApiError::internal("no entry was appended"))
     }
 

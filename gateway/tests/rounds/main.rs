@@ -13,6 +13,7 @@
 )]
 
 mod attacks;
+mod cancelled;
 mod ledger;
 mod life;
 mod restarts;

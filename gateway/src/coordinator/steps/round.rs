@@ -17,13 +17,14 @@ use konclave_policies::rounds::RoundPolicy;
 use super::setup::deadline;
 use super::{caller, names, object};
 use crate::coordinator::{CoordinatorError, partition};
-use crate::core::{App, CommandError, Entry};
+use crate::core::{App, CommandError, Entry, Held};
 use crate::projections::{JobState, to_digest, to_hash};
 use crate::rounds_store::{Kind, RoundKey};
 
 /// Signs the round's context and writes it to the ledger: before that, no site trains.
 pub(super) async fn begin(
     app: &App,
+    held: &Held,
     job: &JobState,
     policy: &RoundPolicy,
     round: RoundNumber,
@@ -68,7 +69,7 @@ pub(super) async fn begin(
     };
     let reason = if scoring { "a scoring round begins" } else { "a round begins" };
     let entry = Entry::new(round_object(job, round), reason, record).changing(None, Some(digest));
-    app.append(&caller("begin-round"), vec![entry]).await?;
+    app.append(held, &caller("begin-round"), vec![entry]).await?;
     Ok(())
 }
 
@@ -104,26 +105,38 @@ async fn encoding(
 /// Fixes the set of uploads that the sites are asked to agree on. From here on it never changes.
 pub(super) async fn close_uploads(
     app: &App,
+    held: &Held,
     job: &JobState,
     policy: &RoundPolicy,
     round: RoundNumber,
 ) -> Result<(), CoordinatorError> {
     let key = RoundKey { job: job.job.clone(), round };
-    let live = app.live_round(&key).await?;
+    let done = try_close_uploads(app, held, job, policy, &key).await;
+    if done.is_err() {
+        // The phase in memory may be used up; the next try rebuilds it from the stored messages.
+        app.live().discard(&key);
+    }
+    done
+}
+
+async fn try_close_uploads(
+    app: &App,
+    held: &Held,
+    job: &JobState,
+    policy: &RoundPolicy,
+    key: &RoundKey,
+) -> Result<(), CoordinatorError> {
+    let live = app.live_round(key).await?;
     let closes = UnixSeconds(deadline(app.clock().now(), policy.agree_seconds));
     let closed = app
         .blocking(move |app| {
             let mut live = live.lock().unwrap_or_else(PoisonError::into_inner);
-            let closed = live.close_uploads(app.rounds(), closes);
-            if closed.is_err() {
-                app.live().forget(&key);
-            }
-            Ok(closed?)
+            Ok(live.close_uploads(app.rounds(), closes)?)
         })
         .await?;
     match closed {
         Ok(()) => app.notify(),
-        Err(fault) => abort_for(app, job, round, &fault).await?,
+        Err(fault) => abort_for(app, held, job, key.round, &fault).await?,
     }
     Ok(())
 }
@@ -131,12 +144,28 @@ pub(super) async fn close_uploads(
 /// Writes the agreed set to the ledger, then opens the unmasking.
 pub(super) async fn close_agreement(
     app: &App,
+    held: &Held,
     job: &JobState,
     policy: &RoundPolicy,
     round: RoundNumber,
 ) -> Result<(), CoordinatorError> {
     let key = RoundKey { job: job.job.clone(), round };
-    let live = app.live_round(&key).await?;
+    let done = try_close_agreement(app, held, job, policy, &key).await;
+    if done.is_err() {
+        app.live().discard(&key);
+    }
+    done
+}
+
+async fn try_close_agreement(
+    app: &App,
+    held: &Held,
+    job: &JobState,
+    policy: &RoundPolicy,
+    key: &RoundKey,
+) -> Result<(), CoordinatorError> {
+    let round = key.round;
+    let live = app.live_round(key).await?;
     let (proposal, signed) = {
         let live = live.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(proposal) = live.proposal().cloned() else { return Ok(()) };
@@ -162,11 +191,11 @@ pub(super) async fn close_agreement(
     let reason = format!("{} sites signed the set of {}", signed.len(), proposal.agreed.len());
     let entry = Entry::new(round_object(job, round), reason, record)
         .changing(None, Some(to_hash(&proposal.agreed_digest())));
-    app.append(&caller("close-agreement"), vec![entry]).await?;
+    app.append(held, &caller("close-agreement"), vec![entry]).await?;
     let closed = live.lock().unwrap_or_else(PoisonError::into_inner).close_agreement();
     match closed {
         Ok(()) => app.notify(),
-        Err(fault) => abort_for(app, job, round, &fault).await?,
+        Err(fault) => abort_for(app, held, job, round, &fault).await?,
     }
     Ok(())
 }
@@ -174,16 +203,18 @@ pub(super) async fn close_agreement(
 /// Ends a round for a fault that the protocol found.
 pub(super) async fn abort_for(
     app: &App,
+    held: &Held,
     job: &JobState,
     round: RoundNumber,
     fault: &Abort,
 ) -> Result<(), CoordinatorError> {
-    abort(app, job, round, fault.to_string(), fault.culprits()).await
+    abort(app, held, job, round, fault.to_string(), fault.culprits()).await
 }
 
 /// Ends a round with nothing opened, and deletes what came of it.
 pub(super) async fn abort(
     app: &App,
+    held: &Held,
     job: &JobState,
     round: RoundNumber,
     reason: String,
@@ -196,7 +227,7 @@ pub(super) async fn abort(
         culprits: names(&culprits),
     };
     let entry = Entry::new(round_object(job, round), reason, record);
-    app.append(&caller("abort-round"), vec![entry]).await?;
+    app.append(held, &caller("abort-round"), vec![entry]).await?;
     close(app, RoundKey { job: job.job.clone(), round }).await
 }
 

@@ -15,12 +15,13 @@ use super::setup::abort;
 use super::{caller, object};
 use crate::coordinator::CoordinatorError;
 use crate::coordinator::evaluations::{batches, complete_scores};
-use crate::core::{App, CommandError, Entry};
+use crate::core::{App, CommandError, Entry, Held};
 use crate::projections::{JobState, State};
 
 /// Appends the contribution figures of one scoring round.
 pub(super) async fn score(
     app: &App,
+    held: &Held,
     job: &JobState,
     policy: &RoundPolicy,
     round: RoundNumber,
@@ -30,7 +31,7 @@ pub(super) async fn score(
         Ok(rows) => rows,
         Err(error) => {
             let reason = format!("the contributions of round {round} cannot be computed: {error}");
-            return abort(app, job, reason, BTreeSet::new()).await;
+            return abort(app, held, job, reason, BTreeSet::new()).await;
         }
     };
     let rows = app.document(serde_json::to_value(rows).map_err(CommandError::from)?).await?;
@@ -38,13 +39,14 @@ pub(super) async fn score(
     let (job_id, new) = (job.job.to_string(), Some(rows.digest));
     let record = Record::ContributionScored { job: job_id, round: round.get(), rows, scores };
     let entry = Entry::new(round_object(job, round), "every coalition is scored", record).changing(None, new);
-    app.append(&caller("score"), vec![entry]).await?;
+    app.append(held, &caller("score"), vec![entry]).await?;
     Ok(())
 }
 
 /// Appends what each legal entity is paid, by the last scoring round whose scores are complete.
 pub(super) async fn state_reward(
     app: &App,
+    held: &Held,
     job: &JobState,
     policy: &RoundPolicy,
 ) -> Result<(), CoordinatorError> {
@@ -54,7 +56,7 @@ pub(super) async fn state_reward(
         Ok(statement) => statement,
         Err(error) => {
             let reason = format!("the rewards cannot be computed: {error}");
-            return abort(app, job, reason, BTreeSet::new()).await;
+            return abort(app, held, job, reason, BTreeSet::new()).await;
         }
     };
     let (budget_micro, paid_micro) = (job.budget_micro.to_string(), statement.paid.micro().to_string());
@@ -64,7 +66,7 @@ pub(super) async fn state_reward(
         Record::RewardStated { job: job.job.to_string(), statement: document, budget_micro, paid_micro };
     let entry =
         Entry::new(object(job), "the job's rounds and evaluations are done", record).changing(None, new);
-    app.append(&caller("state-reward"), vec![entry]).await?;
+    app.append(held, &caller("state-reward"), vec![entry]).await?;
     Ok(())
 }
 
