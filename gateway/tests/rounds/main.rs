@@ -18,4 +18,5 @@ mod ledger;
 mod life;
 mod restarts;
 mod site;
+mod uploads;
 mod world;

@@ -136,6 +136,12 @@ impl World {
     }
 
     async fn upload(&mut self, id: &SiteId, job: &JobId, round: RoundNumber) {
+        let body = self.mask(id, job, round).await;
+        self.send_body(id, job, round, &body).await;
+    }
+
+    /// Trains, masks and sends the manifest; gives the body that is to follow.
+    pub async fn mask(&mut self, id: &SiteId, job: &JobId, round: RoundNumber) -> Vec<u8> {
         let (roster, context) = self.context(id, job, round).await;
         let incoming: Ciphertexts = self.get(&member(id), &format!("/v1/jobs/{job}/ciphertexts/{id}")).await;
         let site = self.sites.get_mut(id).unwrap();
@@ -161,7 +167,7 @@ impl World {
             mask(chains, &roster, &context, &site.key, ring, &mut site.rng).unwrap();
         site.await_agreement = Some(state);
         self.put(&member(id), &format!("/v1/jobs/{job}/rounds/{round}/manifests/{id}"), &manifest).await;
-        self.send_body(id, job, round, &body).await;
+        body
     }
 
     /// In two halves, with a restart between them if the world restarts.
