@@ -197,6 +197,22 @@ impl LiveRound {
         }
     }
 
+    /// The sites of the proposal, once uploads are closed.
+    #[must_use]
+    pub fn proposed(&self) -> BTreeSet<SiteId> {
+        let manifests = self.proposal().map(|proposal| proposal.manifests.as_slice()).unwrap_or_default();
+        manifests.iter().map(|manifest| manifest.header.site.clone()).collect()
+    }
+
+    /// For each dealer, the sites that could not open the shares it dealt them.
+    #[must_use]
+    pub fn complaints(&self) -> BTreeMap<SiteId, BTreeSet<SiteId>> {
+        match &self.phase {
+            Phase::Unmasking(unmasking) => unmasking.complaints(),
+            Phase::Uploading(_) | Phase::Agreeing(..) | Phase::Closed => BTreeMap::new(),
+        }
+    }
+
     /// What one site is asked to unmask.
     ///
     /// # Errors
