@@ -59,10 +59,20 @@ impl App {
     /// [`EnrolError`]; the state is unchanged.
     pub async fn enrol(&self, caller: &Caller, member: NewMember) -> Result<(), EnrolError> {
         let held = self.lock("members").await;
-        self.consortium_root().verify(&member.certificate, self.clock().now())?;
         let membership = &member.certificate.membership;
         let old = {
             let state = self.state();
+            let known = state.sites.get(&membership.site);
+            // Before anything else: an enrolment in force stays one when its certificate's time is over.
+            let unchanged = known.is_some_and(|known| {
+                known.certificate == member.certificate
+                    && known.witness_vkey == member.witness_vkey
+                    && known.tls_spki == member.tls_spki
+            });
+            if unchanged {
+                return Ok(());
+            }
+            self.consortium_root().verify(&member.certificate, self.clock().now())?;
             for other in state.sites.values().filter(|other| other.site != membership.site) {
                 let same_identity = other.certificate.membership.identity_key == membership.identity_key;
                 if same_identity || other.tls_spki == member.tls_spki {
@@ -71,15 +81,6 @@ impl App {
                         other: other.site.clone(),
                     });
                 }
-            }
-            let known = state.sites.get(&membership.site);
-            let unchanged = known.is_some_and(|known| {
-                known.certificate == member.certificate
-                    && known.witness_vkey == member.witness_vkey
-                    && known.tls_spki == member.tls_spki
-            });
-            if unchanged {
-                return Ok(());
             }
             known.map(|known| to_hash(&known.certificate.digest()))
         };
