@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use konclave_crypto::{JobId, RoundNumber, SiteId};
+use konclave_crypto::{Digest, JobId, RoundNumber, SiteId};
 use konclave_ledger::PublicKey;
 use konclave_ledger::dsse::Envelope;
 use konclave_ledger::records::{DepositLine, Record};
@@ -10,17 +10,15 @@ use konclave_ledger::statements::{
     self, ConsentDecision, ConsentStatement, DataClass, DepositStatement, EvaluationStatement, Statement,
 };
 use konclave_openapi::problem::FieldError;
-use konclave_policies::contribution::MAX_SCORE_MICRO;
+use konclave_policies::contribution::{MAX_DEPOSIT_COUNT, MAX_SCORE_MICRO};
 
 use super::{App, Caller, Entry, Held};
 use crate::coordinator::evaluations::{Needed, needed};
 use crate::error::ApiError;
-use crate::projections::{PhaseState, to_digest, to_hash};
+use crate::projections::{DepositState, PhaseState, to_digest, to_hash};
 
 /// The most tasks in one deposit.
 const MAX_DEPOSIT_TASKS: usize = 100;
-/// The largest count in a deposit: what JSON carries exactly.
-const MAX_COUNT: u64 = (1 << 53) - 1;
 
 impl App {
     /// Checks that an enrolled member signed a statement with its identity key.
@@ -98,10 +96,11 @@ impl App {
             if count.task.is_empty() || count.task.len() > 200 || !tasks.insert(&count.task) {
                 return refuse("catalogue_tasks/task", "must be named once, in 1 to 200 bytes");
             }
-            if count.records > MAX_COUNT
-                || count.unique_structures > count.records
-                || count.scaffolds > count.records
-            {
+            if count.records > MAX_DEPOSIT_COUNT {
+                let most = format!("is above {MAX_DEPOSIT_COUNT}, the most that is paid for");
+                return refuse("catalogue_tasks/records", &most);
+            }
+            if count.unique_structures > count.records || count.scaffolds > count.records {
                 return refuse(
                     "catalogue_tasks/records",
                     "cannot have more structures or scaffolds than records",
@@ -205,6 +204,7 @@ impl App {
                 asked.round
             )));
         }
+        self.check_benchmark(evaluator, &asked, to_digest(&stated.benchmark)).await?;
         self.check_idempotency(caller)?;
         let record = Record::EvaluationRecorded {
             evaluator: evaluator.to_string(),
@@ -222,6 +222,37 @@ impl App {
             .changing(None, Some(to_hash(&asked.parameters)))
             .stated_in(envelope);
         self.append_one(&held, caller, entry).await
+    }
+
+    /// Who has committed to benchmark data scores on the data it committed to last before the round began: nobody
+    /// chooses the benchmark once it has seen the models. An evaluator without any such deposit is not held to one.
+    async fn check_benchmark(
+        &self,
+        evaluator: &SiteId,
+        asked: &Needed,
+        stated: Digest,
+    ) -> Result<(), ApiError> {
+        let committed = {
+            let state = self.state();
+            let own = |deposit: &&DepositState| deposit.site == *evaluator && !deposit.training;
+            if !state.deposits.iter().any(|deposit| own(&deposit)) {
+                return Ok(());
+            }
+            let before = |deposit: &&DepositState| own(deposit) && deposit.entry < asked.context_entry;
+            state.deposits.iter().rev().find(before).map(|deposit| deposit.deposit)
+        };
+        let Some(committed) = committed else {
+            return Err(ApiError::rejected(format!(
+                "{evaluator} deposited its benchmark after round {} began; it scores later rounds",
+                asked.round
+            )));
+        };
+        let deposit: DepositStatement = self.statement(to_hash(&committed)).await?;
+        if to_digest(&deposit.row_commitment) == stated {
+            return Ok(());
+        }
+        let detail = format!("is not the benchmark that {evaluator} deposited before the round began");
+        Err(ApiError::rejected_at(detail.clone(), vec![field("benchmark", &detail)]))
     }
 
     /// What the gateway asked for that this statement answers.
