@@ -10,7 +10,7 @@ use konclave_ledger::records::Record;
 use konclave_openapi::models::{ModelManifest, NewModel};
 
 use super::statements::field;
-use super::{App, Caller, CommandError, Entry};
+use super::{App, Caller, CommandError, EVALUATORS_ONLY, Entry};
 use crate::error::ApiError;
 use crate::projections::{to_digest, to_hash};
 
@@ -73,6 +73,10 @@ impl App {
                         "is not a blob that your organisation uploaded; PUT /v1/blobs/{digest} first",
                     ));
                 }
+            }
+            // The sites of every job on this model read them, whatever round made the same bytes before.
+            for digest in [manifest.torchscript, manifest.initial_parameters] {
+                app.blobs().release(&digest, EVALUATORS_ONLY)?;
             }
             check_parameters(
                 File::open(app.blobs().path(&manifest.initial_parameters))?,
