@@ -456,6 +456,18 @@ mod tests {
     }
 
     impl Bench {
+        /// What the process was told to end with; a command's answer may be dropped a moment before.
+        async fn stopped(&self) -> String {
+            for _ in 0..500 {
+                let told = self.stopped.lock().unwrap().clone();
+                if let Some(message) = told {
+                    return message;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            panic!("the process was not told to end");
+        }
+
         /// Appends under an aggregate of its own.
         async fn append(&self, entries: Vec<Entry>) -> Result<Vec<u64>, WriterError> {
             self.handle.append(Held::of(Arc::default()).await, Caller::gateway("test"), entries).await
@@ -527,7 +539,7 @@ mod tests {
         bench.fails.store(true, Ordering::SeqCst);
         let answer = bench.append(deposit()).await;
         assert!(matches!(answer, Err(WriterError::Stopped)), "{answer:?}");
-        let message = bench.stopped.lock().unwrap().clone().expect("the process was told to end");
+        let message = bench.stopped().await;
         assert!(message.contains("the disk is gone"), "{message}");
         assert!(!bench.handle.is_writable());
     }
@@ -538,15 +550,7 @@ mod tests {
         let bench = bench(folder.path());
         bench.panics.store(true, Ordering::SeqCst);
         assert!(matches!(bench.append(entry(1)).await, Err(WriterError::Stopped)));
-        // The answer is dropped while the thread unwinds, a moment before its end.
-        for _ in 0..200 {
-            if bench.stopped.lock().unwrap().is_some() {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        let message = bench.stopped.lock().unwrap().clone();
-        assert_eq!(message.as_deref(), Some("the ledger's writer failed"));
+        assert_eq!(bench.stopped().await, "the ledger's writer failed");
         assert!(!bench.handle.is_writable());
     }
 

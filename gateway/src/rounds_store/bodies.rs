@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, MutexGuard, PoisonError, Weak};
 
 use konclave_crypto::{BodyHasher, Digest, SiteId};
 use serde::{Deserialize, Serialize};
@@ -20,7 +20,7 @@ pub type SharedBody = Arc<tokio::sync::Mutex<BodyFile>>;
 
 /// The bodies that somebody in this process holds: a file has one writer, also when its round is forgotten and brought
 /// back while an upload goes on.
-pub(super) type OpenBodies = Mutex<BTreeMap<(RoundKey, SiteId), Weak<tokio::sync::Mutex<BodyFile>>>>;
+pub(super) type OpenBodies = BTreeMap<(RoundKey, SiteId), Weak<tokio::sync::Mutex<BodyFile>>>;
 
 /// A body under way, or complete.
 #[derive(Debug)]
@@ -104,9 +104,7 @@ impl RoundsStore {
         Ok((shared, complete))
     }
 
-    fn open_bodies(
-        &self,
-    ) -> std::sync::MutexGuard<'_, BTreeMap<(RoundKey, SiteId), Weak<tokio::sync::Mutex<BodyFile>>>> {
+    fn open_bodies(&self) -> MutexGuard<'_, OpenBodies> {
         self.open_bodies.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -15,7 +15,7 @@ mod bodies;
 mod messages;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use konclave_crypto::{JobId, RoundNumber, SiteId};
 
@@ -27,7 +27,7 @@ pub use messages::{Kind, StoreError, Stored};
 #[derive(Debug, Clone)]
 pub struct RoundsStore {
     folder: PathBuf,
-    open_bodies: Arc<OpenBodies>,
+    open_bodies: Arc<Mutex<OpenBodies>>,
 }
 
 /// One round of one job.

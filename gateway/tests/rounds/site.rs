@@ -243,26 +243,37 @@ impl World {
             let WorkItem::Evaluate { job, round, parameters, coalition } = item else {
                 panic!("the evaluator is asked for {item:?}");
             };
-            let coalition: Vec<String> = coalition.iter().flatten().map(ToString::to_string).collect();
-            let statement = EvaluationStatement {
-                job: job.to_string(),
-                round: round.get(),
-                model: Hash(parameters.0),
-                utility_micro: 1_000_000 * i64::try_from(coalition.len()).unwrap(),
-                coalition,
-                benchmark: Hash::of(b"benchmark"),
-                metrics: vec![TaskMetric {
-                    task: "Solubility/Solubility".to_owned(),
-                    metric: "rmse".to_owned(),
-                    value_micro: 700_000,
-                    count: 100,
-                }],
-                made_at: self.clock.now().get(),
-            };
+            let statement = evaluation(job, *round, *parameters, coalition, self.clock.now().get());
             let statement = statements::sign(self.evaluator.seed(), &statement).unwrap();
             let _: Evaluation =
                 self.post(&evaluator(), "/v1/evaluations", &NewEvaluation { statement }).await;
         }
         list.items.len()
+    }
+}
+
+/// What an evaluator states of parameters: the score is the coalition's size.
+pub fn evaluation(
+    job: &JobId,
+    round: RoundNumber,
+    parameters: konclave_crypto::Digest,
+    coalition: &[Vec<SiteId>],
+    now: u64,
+) -> EvaluationStatement {
+    let coalition: Vec<String> = coalition.iter().flatten().map(ToString::to_string).collect();
+    EvaluationStatement {
+        job: job.to_string(),
+        round: round.get(),
+        model: Hash(parameters.0),
+        utility_micro: 1_000_000 * i64::try_from(coalition.len()).unwrap(),
+        coalition,
+        benchmark: Hash::of(b"benchmark"),
+        metrics: vec![TaskMetric {
+            task: "Solubility/Solubility".to_owned(),
+            metric: "rmse".to_owned(),
+            value_micro: 700_000,
+            count: 100,
+        }],
+        made_at: now,
     }
 }
