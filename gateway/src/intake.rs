@@ -1,81 +1,123 @@
 //! Taking in what the operator put into the deployment's folder: enrolments and clients become ledger entries.
 //!
 //! `konclave-gateway enrol` and `client add` write files; they work while the gateway is down. The running gateway
-//! looks every two seconds and appends what is new.
+//! looks every two seconds and appends what is new. A record at fault holds up neither the others nor the gateway: it
+//! is named in the log, and tried again until it is taken or gone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
-use crate::auth::clients::{Clients, records};
+use crate::auth::clients::{Client, records};
 use crate::core::{App, Caller, CommandError, EnrolError, NewClient, NewMember};
-use crate::enrolment;
+use crate::enrolment::EnrolmentRecord;
 
 /// How often the folders are looked at.
 const PERIOD: Duration = Duration::from_secs(2);
 
-/// Why the folders were not taken in. The operator corrects the file that is named.
+/// Why one of the operator's records was not taken in. It is tried again.
 #[derive(Debug, thiserror::Error)]
 pub enum IntakeError {
-    /// A folder or a record cannot be read.
-    #[error("the operator's records cannot be read")]
-    Io(#[from] io::Error),
+    /// A folder cannot be read.
+    #[error("the operator's records in {} cannot be listed; check the folder's access rights", .path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A record cannot be read.
+    #[error("{} cannot be read; write it again with `konclave-gateway`, or remove it", .path.display())]
+    Record {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// A client could not be recorded.
-    #[error("a client could not be recorded")]
-    Client(#[source] CommandError),
+    #[error("the client of {} could not be recorded", .path.display())]
+    Client {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: CommandError,
+    },
     /// An enrolment was refused.
-    #[error("the enrolment of {site} was refused")]
+    #[error("the enrolment in {} was refused; enrol the member anew, or remove the file", .path.display())]
     Enrolment {
-        /// Whose.
-        site: String,
+        /// The file.
+        path: PathBuf,
         /// Why.
         source: EnrolError,
     },
 }
 
-/// Takes in everything once.
-///
-/// # Errors
-/// The first [`IntakeError`]; what came before it was taken in.
-pub async fn take_in(app: &App) -> Result<(), IntakeError> {
-    let caller = Caller::gateway("operator-records");
-    let folder = app.config().folder.clone();
-    for record in enrolment::read_all(&folder.enrolments())? {
-        let site = record.certificate.membership.site.to_string();
-        let member = NewMember {
-            certificate: record.certificate,
-            witness_vkey: record.witness_vkey,
-            tls_spki: record.tls_spki,
-        };
-        app.enrol(&caller, member).await.map_err(|source| IntakeError::Enrolment { site, source })?;
+/// Takes in everything that can be taken in; what could not, and why.
+pub async fn take_in(app: &App) -> Vec<IntakeError> {
+    let folder = &app.config().folder;
+    let mut left = Vec::new();
+    for path in list(&folder.enrolments(), &mut left) {
+        left.extend(enrol(app, path).await.err());
     }
-    for client in Clients::new(folder.clients()).all()? {
-        let client = NewClient {
-            client: client.client_id.to_string(),
-            organisation: client.organisation,
-            roles: client.roles,
-            public_key: client.public_key.pem().to_owned(),
-        };
-        app.register_client(&caller, client).await.map_err(IntakeError::Client)?;
+    for path in list(&folder.clients(), &mut left) {
+        left.extend(register(app, path).await.err());
     }
-    Ok(())
+    left
 }
 
-/// Takes in what changes, until told to stop.
+fn list(folder: &Path, left: &mut Vec<IntakeError>) -> Vec<PathBuf> {
+    records(folder).unwrap_or_else(|source| {
+        left.push(IntakeError::Folder { path: folder.to_owned(), source });
+        Vec::new()
+    })
+}
+
+async fn enrol(app: &App, path: PathBuf) -> Result<(), IntakeError> {
+    let record: EnrolmentRecord = read(&path)?;
+    let member = NewMember {
+        certificate: record.certificate,
+        witness_vkey: record.witness_vkey,
+        tls_spki: record.tls_spki,
+    };
+    let enrolled = app.enrol(&Caller::gateway("operator-records"), member).await;
+    enrolled.map_err(|source| IntakeError::Enrolment { path, source })
+}
+
+async fn register(app: &App, path: PathBuf) -> Result<(), IntakeError> {
+    let record: Client = read(&path)?;
+    let client = NewClient {
+        client: record.client_id.to_string(),
+        organisation: record.organisation,
+        roles: record.roles,
+        public_key: record.public_key.pem().to_owned(),
+    };
+    let registered = app.register_client(&Caller::gateway("operator-records"), client).await;
+    registered.map_err(|source| IntakeError::Client { path, source })
+}
+
+fn read<T: DeserializeOwned>(path: &Path) -> Result<T, IntakeError> {
+    let parsed = std::fs::read(path).and_then(|text| serde_json::from_slice(&text).map_err(io::Error::other));
+    parsed.map_err(|source| IntakeError::Record { path: path.to_owned(), source })
+}
+
+/// Takes in what changes, until told to stop; what could not be taken in is tried again each time, and told once.
 pub async fn run(app: App, mut stop: watch::Receiver<bool>) {
     let mut seen = BTreeMap::new();
+    let mut told = BTreeSet::new();
     while !*stop.borrow() {
         let folder = &app.config().folder;
         match stamps(&[folder.enrolments(), folder.clients()]) {
-            Ok(stamps) if stamps != seen => {
-                // Noted before the result is known: a record at fault is named once, not every two seconds.
-                seen = stamps;
-                if let Err(error) = take_in(&app).await {
-                    tracing::error!(error = %crate::error::chain(&error), "the operator's records");
+            Ok(stamps) if stamps != seen || !told.is_empty() => {
+                let left: BTreeSet<String> =
+                    take_in(&app).await.iter().map(|error| crate::error::chain(error).to_string()).collect();
+                for error in left.difference(&told) {
+                    tracing::error!(%error, "an operator's record is not taken in; it is tried again");
                 }
+                (seen, told) = (stamps, left);
             }
             Ok(_) => {}
             Err(error) => tracing::error!(%error, "the operator's folders cannot be read"),

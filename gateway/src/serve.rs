@@ -168,7 +168,8 @@ impl Gateway {
     pub async fn open(deployment: Deployment) -> Result<Self, ServeError> {
         install_provider();
         let app = App::open(deployment.core).await?;
-        crate::intake::take_in(&app).await?;
+        // What is not taken in does not keep the gateway down: `intake::run` tells it and tries again.
+        drop(crate::intake::take_in(&app).await);
         let tls = RustlsConfig::from_config(Arc::new(deployment.tls));
         Ok(Self { app, edge: deployment.edge, tls })
     }

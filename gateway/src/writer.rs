@@ -5,14 +5,15 @@
 //! whoever is answered also reads the new state. A full queue pushes back. After a storage failure that leaves open
 //! what is stored, nothing more is written: the process is to end and to read the truth back at its next start.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
-use konclave_ledger::{AppendError, CosignError, EntryDraft, Ledger, Timestamp};
+use konclave_ledger::{AppendError, CosignError, EntryDraft, Ledger, StatementFileError, Timestamp};
 use tokio::sync::oneshot;
 use tokio::sync::watch;
 
-use crate::core::{Caller, Clock, Entry};
+use crate::core::{Caller, Clock, Entry, Held};
 use crate::projections::{State, to_hash};
 
 /// The most entries appended with one wait for the disk.
@@ -45,10 +46,11 @@ pub type OnStop = Box<dyn Fn(&str) + Send>;
 pub struct LedgerHandle {
     queue: SyncSender<Command>,
     ledger: Arc<RwLock<Ledger>>,
+    ended: Arc<AtomicBool>,
 }
 
 enum Command {
-    Append { caller: Caller, entries: Vec<Entry>, answer: oneshot::Sender<Result<Vec<u64>, WriterError>> },
+    Append(Pending),
     Cosign { line: String, answer: oneshot::Sender<Result<(), CosignError>> },
 }
 
@@ -66,27 +68,40 @@ impl LedgerHandle {
     pub(crate) fn start(writer: Writer) -> std::io::Result<Self> {
         let (queue, commands) = sync_channel(QUEUE);
         let ledger = Arc::new(RwLock::new(writer.ledger));
+        let ended = Arc::new(AtomicBool::new(false));
         let thread = Thread {
             ledger: Arc::clone(&ledger),
             state: writer.state,
             changes: writer.changes,
             clock: writer.clock,
-            on_stop: writer.on_stop,
+            end: End { ended: Arc::clone(&ended), on_stop: writer.on_stop },
         };
         std::thread::Builder::new().name("ledger-writer".to_owned()).spawn(move || thread.run(&commands))?;
-        Ok(Self { queue, ledger })
+        Ok(Self { queue, ledger, ended })
     }
 
-    /// Appends entries together and applies them; durable on return.
+    /// Whether entries can still be appended. Once they cannot, the process is about to end.
+    #[must_use]
+    pub fn is_writable(&self) -> bool {
+        !self.ended.load(Ordering::SeqCst)
+    }
+
+    /// Appends entries together and applies them; durable on return. What is held stays so until they are applied,
+    /// whether or not anybody still waits for the answer.
     ///
     /// # Errors
     /// [`WriterError`]; nothing was appended.
-    pub async fn append(&self, caller: Caller, entries: Vec<Entry>) -> Result<Vec<u64>, WriterError> {
+    pub async fn append(
+        &self,
+        held: Held,
+        caller: Caller,
+        entries: Vec<Entry>,
+    ) -> Result<Vec<u64>, WriterError> {
         if entries.is_empty() {
             return Ok(Vec::new());
         }
         let (answer, answered) = oneshot::channel();
-        self.send(Command::Append { caller, entries, answer })?;
+        self.send(Command::Append(Pending { _held: held, caller, entries, answer }))?;
         answered.await.map_err(|_| WriterError::Stopped)?
     }
 
@@ -130,10 +145,35 @@ struct Thread {
     state: Arc<RwLock<State>>,
     changes: watch::Sender<u64>,
     clock: Clock,
+    end: End,
+}
+
+/// Tells that the writer's thread has ended, and ends the process if a panic ended it: without its writer the gateway
+/// would go on answering as if nothing had happened.
+struct End {
+    ended: Arc<AtomicBool>,
     on_stop: OnStop,
 }
 
+impl End {
+    fn stop(&self, message: &str) {
+        self.ended.store(true, Ordering::SeqCst);
+        (self.on_stop)(message);
+    }
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.ended.store(true, Ordering::SeqCst);
+        if std::thread::panicking() {
+            (self.on_stop)("the ledger's writer failed");
+        }
+    }
+}
+
 struct Pending {
+    /// Dropped with the command: after its entries are applied, or refused.
+    _held: Held,
     caller: Caller,
     entries: Vec<Entry>,
     answer: oneshot::Sender<Result<Vec<u64>, WriterError>>,
@@ -147,7 +187,7 @@ impl Thread {
         while let Ok(first) = commands.recv() {
             if let Err(Stop(message)) = self.round(first, commands) {
                 tracing::error!(%message, "the ledger's writer stops");
-                (self.on_stop)(&message);
+                self.end.stop(&message);
                 return;
             }
         }
@@ -159,9 +199,9 @@ impl Thread {
         let mut next = Some(first);
         while let Some(command) = next {
             match command {
-                Command::Append { caller, entries, answer } => {
-                    size += entries.len();
-                    appends.push(Pending { caller, entries, answer });
+                Command::Append(pending) => {
+                    size += pending.entries.len();
+                    appends.push(pending);
                 }
                 Command::Cosign { line, answer } => cosignatures.push((line, answer)),
             }
@@ -186,7 +226,7 @@ impl Thread {
     fn append(&self, pending: Vec<Pending>) -> Result<(), Stop> {
         let mut drafted = Vec::new();
         for command in pending {
-            match self.drafts(&command) {
+            match self.drafts(&command)? {
                 Ok(drafts) => drafted.push((command, drafts)),
                 Err(refused) => drop(command.answer.send(Err(refused))),
             }
@@ -219,22 +259,35 @@ impl Thread {
     }
 
     /// The command's entries as the ledger takes them, their statements stored and their references known to the fold.
-    fn drafts(&self, command: &Pending) -> Result<Vec<EntryDraft>, WriterError> {
-        let refused = |reason: String| WriterError::Refused { reason };
+    fn drafts(&self, command: &Pending) -> Result<Result<Vec<EntryDraft>, WriterError>, Stop> {
+        let refused = |reason: String| Ok(Err(WriterError::Refused { reason }));
         let policy = {
             let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
             for entry in &command.entries {
-                state.check(&entry.record).map_err(|error| refused(error.to_string()))?;
+                if let Err(error) = state.check(&entry.record) {
+                    return refused(error.to_string());
+                }
             }
             state.policy.as_ref().map(to_hash)
         };
         let mut drafts = Vec::new();
         for entry in &command.entries {
-            let statement = match &entry.statement {
-                Some(envelope) => {
-                    Some(self.write().put_statement(envelope).map_err(|error| refused(error.to_string()))?)
-                }
-                None => None,
+            let statement =
+                match entry.statement.as_ref().map(|envelope| self.write().put_statement(envelope)) {
+                    Some(Ok(digest)) => Some(digest),
+                    None => None,
+                    Some(Err(error @ (StatementFileError::Ambiguous(_) | StatementFileError::Poisoned))) => {
+                        return Err(Stop(error.to_string()));
+                    }
+                    Some(Err(
+                        error @ (StatementFileError::TooLarge { .. } | StatementFileError::NotStored(_)),
+                    )) => {
+                        return refused(error.to_string());
+                    }
+                };
+            let record = match entry.record.to_value() {
+                Ok(record) => record,
+                Err(error) => return refused(error.to_string()),
             };
             drafts.push(EntryDraft {
                 actor: command.caller.actor.clone(),
@@ -249,10 +302,10 @@ impl Thread {
                 policy,
                 commitments: entry.commitments.clone(),
                 statement,
-                record: entry.record.to_value().map_err(|error| refused(error.to_string()))?,
+                record,
             });
         }
-        Ok(drafts)
+        Ok(Ok(drafts))
     }
 
     /// Appends, then applies. The inner error is a refusal: nothing was stored.
@@ -309,7 +362,7 @@ pub fn exit_process() -> OnStop {
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
-    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Duration;
     use std::{io, path::Path};
 
     use konclave_crypto::UnixSeconds;
@@ -323,10 +376,15 @@ mod tests {
     struct Failing {
         files: FileStorage,
         fails: Arc<AtomicBool>,
+        panics: Arc<AtomicBool>,
+        /// Locked, it keeps the disk busy.
+        busy: Arc<Mutex<()>>,
     }
 
     impl Failing {
         fn check(&self) -> io::Result<()> {
+            drop(self.busy.lock().unwrap());
+            assert!(!self.panics.load(Ordering::SeqCst), "a fault of the storage's own");
             if self.fails.load(Ordering::SeqCst) { Err(io::Error::other("the disk is gone")) } else { Ok(()) }
         }
     }
@@ -360,12 +418,20 @@ mod tests {
         handle: LedgerHandle,
         state: Arc<RwLock<State>>,
         fails: Arc<AtomicBool>,
+        panics: Arc<AtomicBool>,
+        busy: Arc<Mutex<()>>,
         stopped: Arc<Mutex<Option<String>>>,
     }
 
     fn bench(folder: &Path) -> Bench {
-        let (fails, stopped): (Arc<AtomicBool>, Arc<Mutex<Option<String>>>) = Default::default();
-        let storage = Failing { files: FileStorage::new(folder).unwrap(), fails: Arc::clone(&fails) };
+        let (fails, panics, busy): (Arc<AtomicBool>, Arc<AtomicBool>, Arc<Mutex<()>>) = Default::default();
+        let stopped: Arc<Mutex<Option<String>>> = Arc::default();
+        let storage = Failing {
+            files: FileStorage::new(folder).unwrap(),
+            fails: Arc::clone(&fails),
+            panics: Arc::clone(&panics),
+            busy: Arc::clone(&busy),
+        };
         let options = LedgerOptions {
             origin: "konclave.example/test".parse().unwrap(),
             signer: SigningKey::from_seed(&[1; 32]),
@@ -381,7 +447,7 @@ mod tests {
             clock: Clock::set_to(UnixSeconds(1_800_000_000)),
             on_stop: Box::new(move |message| *noted.lock().unwrap() = Some(message.to_owned())),
         });
-        Bench { handle: handle.unwrap(), state, fails, stopped }
+        Bench { handle: handle.unwrap(), state, fails, panics, busy, stopped }
     }
 
     fn entry(size: u64) -> Vec<Entry> {
@@ -389,11 +455,44 @@ mod tests {
         vec![Entry::new("ledger", "test", record)]
     }
 
+    impl Bench {
+        /// What the process was told to end with; a command's answer may be dropped a moment before.
+        async fn stopped(&self) -> String {
+            for _ in 0..500 {
+                let told = self.stopped.lock().unwrap().clone();
+                if let Some(message) = told {
+                    return message;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            panic!("the process was not told to end");
+        }
+
+        /// Appends under an aggregate of its own.
+        async fn append(&self, entries: Vec<Entry>) -> Result<Vec<u64>, WriterError> {
+            self.handle.append(Held::of(Arc::default()).await, Caller::gateway("test"), entries).await
+        }
+    }
+
+    fn deposit() -> Vec<Entry> {
+        let statement = konclave_ledger::statements::DepositStatement {
+            site: "site-1".to_owned(),
+            legal_entity: None,
+            data_class: konclave_ledger::statements::DataClass::Training,
+            catalogue_tasks: Vec::new(),
+            files: Vec::new(),
+            row_commitment: konclave_ledger::Hash::ZERO,
+            made_at: 0,
+        };
+        let envelope = konclave_ledger::statements::sign(&[7; 32], &statement).unwrap();
+        entry(1).into_iter().map(|entry| entry.stated_in(envelope.clone())).collect()
+    }
+
     #[tokio::test]
     async fn commands_at_once_get_consecutive_entries_and_the_state_follows() {
         let folder = tempfile::tempdir().unwrap();
         let bench = bench(folder.path());
-        let append = |size| bench.handle.append(Caller::gateway("test"), entry(size));
+        let append = |size| bench.append(entry(size));
         let answers = futures_util::future::join_all((0..50).map(append)).await;
         let mut indexes: Vec<u64> = answers.into_iter().flat_map(Result::unwrap).collect();
         indexes.sort_unstable();
@@ -407,9 +506,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let bench = bench(folder.path());
         let orphan = Record::JobStarted { job: "job-1".to_owned() };
-        let bad =
-            bench.handle.append(Caller::gateway("test"), vec![Entry::new("jobs/job-1", "test", orphan)]);
-        let (bad, good) = tokio::join!(bad, bench.handle.append(Caller::gateway("test"), entry(1)));
+        let bad = bench.append(vec![Entry::new("jobs/job-1", "test", orphan)]);
+        let (bad, good) = tokio::join!(bad, bench.append(entry(1)));
         assert!(matches!(bad, Err(WriterError::Refused { reason }) if reason.contains("unknown job")));
         assert_eq!(good.unwrap(), [0]);
         assert_eq!(bench.handle.ledger().head().size, 1);
@@ -419,15 +517,57 @@ mod tests {
     async fn a_disk_that_goes_away_stops_the_writer_and_says_so() {
         let folder = tempfile::tempdir().unwrap();
         let bench = bench(folder.path());
-        bench.handle.append(Caller::gateway("test"), entry(1)).await.unwrap();
+        bench.append(entry(1)).await.unwrap();
         bench.fails.store(true, Ordering::SeqCst);
         let mut answers = Vec::new();
         for size in 2..5 {
-            answers.push(bench.handle.append(Caller::gateway("test"), entry(size)).await);
+            answers.push(bench.append(entry(size)).await);
         }
         assert!(matches!(answers.last(), Some(Err(WriterError::Stopped))), "{answers:?}");
         let message = bench.stopped.lock().unwrap().clone().expect("the process was told to end");
         assert!(message.contains("the disk is gone"), "{message}");
         assert_eq!(bench.state.read().unwrap().size, 1, "nothing that may not be stored is shown");
+        assert!(!bench.handle.is_writable());
+    }
+
+    #[tokio::test]
+    async fn a_statement_that_may_or_may_not_be_stored_stops_the_writer() {
+        let folder = tempfile::tempdir().unwrap();
+        let bench = bench(folder.path());
+        bench.append(deposit()).await.unwrap();
+        assert!(bench.handle.is_writable());
+        bench.fails.store(true, Ordering::SeqCst);
+        let answer = bench.append(deposit()).await;
+        assert!(matches!(answer, Err(WriterError::Stopped)), "{answer:?}");
+        let message = bench.stopped().await;
+        assert!(message.contains("the disk is gone"), "{message}");
+        assert!(!bench.handle.is_writable());
+    }
+
+    #[tokio::test]
+    async fn a_panic_in_the_writer_ends_the_process() {
+        let folder = tempfile::tempdir().unwrap();
+        let bench = bench(folder.path());
+        bench.panics.store(true, Ordering::SeqCst);
+        assert!(matches!(bench.append(entry(1)).await, Err(WriterError::Stopped)));
+        assert_eq!(bench.stopped().await, "the ledger's writer failed");
+        assert!(!bench.handle.is_writable());
+    }
+
+    #[tokio::test]
+    async fn an_aggregate_stays_held_until_its_entries_are_applied_though_nobody_waits() {
+        let folder = tempfile::tempdir().unwrap();
+        let bench = bench(folder.path());
+        let aggregate: Arc<tokio::sync::Mutex<()>> = Arc::default();
+        {
+            let _busy = bench.busy.lock().unwrap();
+            let held = futures_util::FutureExt::now_or_never(Held::of(Arc::clone(&aggregate))).unwrap();
+            let append = bench.handle.append(held, Caller::gateway("test"), entry(1));
+            // The client goes away while the disk is busy: its future is dropped.
+            assert!(futures_util::FutureExt::now_or_never(append).is_none());
+            assert!(aggregate.try_lock().is_err(), "another command could check the state before");
+        }
+        let _next = aggregate.lock().await;
+        assert_eq!(bench.state.read().unwrap().size, 1);
     }
 }

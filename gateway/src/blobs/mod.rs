@@ -8,6 +8,7 @@ mod upload;
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use konclave_crypto::Digest;
 use konclave_openapi::models::Blob;
@@ -15,12 +16,14 @@ use tokio::fs::{self, File};
 
 pub use upload::BlobError;
 
-use crate::folder::{Access, make_folder, replace, sync_folder};
+use crate::folder::{make_folder, sync_folder};
 
 /// A content-addressed folder. Cloning shares it.
 #[derive(Debug, Clone)]
 pub struct BlobStore {
     folder: PathBuf,
+    /// Held while a list of owners is read, changed and written.
+    owners: Arc<Mutex<()>>,
 }
 
 impl BlobStore {
@@ -29,7 +32,7 @@ impl BlobStore {
     /// # Errors
     /// Those of the file system.
     pub fn at(folder: &Path) -> io::Result<Self> {
-        let store = Self { folder: folder.to_owned() };
+        let store = Self { folder: folder.to_owned(), owners: Arc::default() };
         make_folder(folder)?;
         if store.temporary().exists() {
             std::fs::remove_dir_all(store.temporary())?;
@@ -96,12 +99,43 @@ impl BlobStore {
     /// # Errors
     /// Those of the file system.
     pub fn add_owner(&self, digest: &Digest, organisation: &str) -> io::Result<()> {
-        let mut owners = self.owners(digest)?;
-        if owners.insert(organisation.to_owned()) {
-            let text = serde_json::to_vec(&owners).map_err(io::Error::other)?;
-            replace(&self.owners_path(digest), &text, Access::Public)?;
+        self.change_owners(digest, |owners| {
+            owners.insert(organisation.to_owned());
+        })
+    }
+
+    /// Marks a blob, unless an organisation already calls it its own: what somebody was given is not taken back.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn restrict(&self, digest: &Digest, mark: &str) -> io::Result<()> {
+        self.change_owners(digest, |owners| {
+            if owners.is_empty() {
+                owners.insert(mark.to_owned());
+            }
+        })
+    }
+
+    /// Takes a mark off a blob that is from now on named in public.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn release(&self, digest: &Digest, mark: &str) -> io::Result<()> {
+        self.change_owners(digest, |owners| {
+            owners.remove(mark);
+        })
+    }
+
+    fn change_owners(&self, digest: &Digest, change: impl FnOnce(&mut BTreeSet<String>)) -> io::Result<()> {
+        let _one_at_a_time = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.owners(digest)?;
+        let mut owners = before.clone();
+        change(&mut owners);
+        if owners == before {
+            return Ok(());
         }
-        Ok(())
+        let text = serde_json::to_vec(&owners).map_err(io::Error::other)?;
+        self.replace(&self.owners_path(digest), &text)
     }
 
     /// The organisations that may call the blob their own.

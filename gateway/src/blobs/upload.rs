@@ -15,6 +15,7 @@ use tokio::io::AsyncWriteExt;
 use super::BlobStore;
 use crate::error::ApiError;
 use crate::extract::body_error;
+use crate::folder::{make_folder, sync_folder};
 
 /// Why a blob was not written or read.
 #[derive(Debug, thiserror::Error)]
@@ -121,6 +122,17 @@ impl BlobStore {
         Ok(digest)
     }
 
+    /// Replaces a small file in one step, by way of a temporary file of its own; durable on return.
+    pub(super) fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let mut temporary = self.temporary_file()?;
+        write_synced(&temporary.path, bytes)?;
+        let folder = path.parent().unwrap_or(path);
+        make_folder(folder)?;
+        std::fs::rename(&temporary.path, path)?;
+        temporary.published = true;
+        sync_folder(folder)
+    }
+
     fn temporary_file(&self) -> io::Result<Temporary> {
         let mut name = [0; 16];
         getrandom::fill(&mut name).map_err(io::Error::other)?;
@@ -209,6 +221,37 @@ mod tests {
         let error = store.put_stream(&digest, 10, chunks(&[b"hello ", b"world"])).await.unwrap_err();
         assert!(matches!(error, BlobError::TooLarge { limit: 10 }));
         assert_eq!(leftovers(&store), 0);
+    }
+
+    #[tokio::test]
+    async fn owners_added_at_once_are_all_kept() {
+        let (_folder, store) = store();
+        let digest = store.put_bytes(b"weights").unwrap();
+        std::thread::scope(|scope| {
+            for index in 0..8 {
+                let store = &store;
+                scope.spawn(move || store.add_owner(&digest, &format!("owner-{index}")).unwrap());
+            }
+        });
+        assert_eq!(store.owners(&digest).unwrap().len(), 8);
+        assert_eq!(leftovers(&store), 0);
+    }
+
+    #[tokio::test]
+    async fn what_an_organisation_owns_is_not_restricted_and_what_is_published_is_released() {
+        let (_folder, store) = store();
+        let owners = |digest: &Digest| store.owners(digest).unwrap().into_iter().collect::<Vec<_>>();
+        let owned = store.put_bytes(b"a model").unwrap();
+        store.add_owner(&owned, "Acme").unwrap();
+        store.restrict(&owned, "only:evaluators").unwrap();
+        assert_eq!(owners(&owned), ["Acme"]);
+        let sum = store.put_bytes(b"a sum").unwrap();
+        for _ in 0..2 {
+            store.restrict(&sum, "only:evaluators").unwrap();
+            assert_eq!(owners(&sum), ["only:evaluators"]);
+        }
+        store.release(&sum, "only:evaluators").unwrap();
+        assert!(owners(&sum).is_empty());
     }
 
     #[tokio::test]

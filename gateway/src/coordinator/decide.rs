@@ -3,7 +3,7 @@
 //! Every rule of a job's and a round's life stands here, without I/O: [`decide`] gives at most one [`Step`], the
 //! coordinator carries it out, looks again, and asks again until nothing is left to do.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use konclave_crypto::{RoundNumber, SiteId, UnixSeconds};
 
@@ -117,6 +117,12 @@ pub enum RoundStage {
         sufficient: bool,
         /// Who was asked and has not answered.
         missing: BTreeSet<SiteId>,
+        /// Whether everyone who could answer has: waiting brings nothing more.
+        all_answered: bool,
+        /// For each dealer, who could not open the shares it dealt.
+        complaints: BTreeMap<SiteId, BTreeSet<SiteId>>,
+        /// How many complaints blame a dealer; fewer may all come from sites that lie.
+        believed: usize,
     },
     /// The sums are being opened, or were not when the gateway last stopped.
     Opening,
@@ -287,17 +293,45 @@ fn decide_round(facts: &RoundFacts, now: UnixSeconds) -> Option<Step> {
             }
             None => None,
         },
-        RoundStage::Unmasking { deadline, sufficient, missing } => {
+        RoundStage::Unmasking { deadline, sufficient, missing, all_answered, complaints, believed } => {
             if *sufficient {
                 Some(Step::OpenRound { round })
-            } else if now >= *deadline {
-                abort("too few sites answered the unmasking in time".to_owned(), missing)
+            } else if *all_answered || now >= *deadline {
+                let blamed = complaints.iter().filter(|(_, by)| by.len() >= *believed);
+                let culprits = missing.iter().chain(blamed.map(|(dealer, _)| dealer)).cloned().collect();
+                abort(unmasking_fault(complaints), &culprits)
             } else {
                 None
             }
         }
         RoundStage::Opening => None,
         RoundStage::Lost { reason } => abort(reason.clone(), &BTreeSet::new()),
+    }
+}
+
+/// Why the masks cannot be removed, with who complained of whom: also complaints too few to blame anybody are told.
+fn unmasking_fault(complaints: &BTreeMap<SiteId, BTreeSet<SiteId>>) -> String {
+    if complaints.is_empty() {
+        return "too few sites answered the unmasking in time".to_owned();
+    }
+    let of =
+        |(dealer, by): (&SiteId, &BTreeSet<SiteId>)| format!("{} cannot open those of {dealer}", some_of(by));
+    let told: Vec<String> = complaints.iter().take(NAMED).map(of).collect();
+    let more = complaints.len().saturating_sub(NAMED);
+    let more = if more > 0 { format!("; and {more} more dealers") } else { String::new() };
+    format!("shares were dealt that cannot be opened: {}{more}", told.join("; "))
+}
+
+/// Sites that a reason names one by one: it must fit into a ledger entry.
+const NAMED: usize = 8;
+
+/// The sites by name, if they are not too many.
+#[must_use]
+pub fn some_of(sites: &BTreeSet<SiteId>) -> String {
+    let named: Vec<&str> = sites.iter().take(NAMED).map(SiteId::as_str).collect();
+    match sites.len().saturating_sub(NAMED) {
+        0 => named.join(", "),
+        more => format!("{} and {more} more", named.join(", ")),
     }
 }
 
@@ -427,11 +461,41 @@ mod tests {
         assert_eq!(decide(&agreeing(Some(50), &[]), at(50)), close);
     }
 
+    fn unmasking(sufficient: bool, missing: &[&str], complaints: &[(&str, &[&str])]) -> RoundStage {
+        RoundStage::Unmasking {
+            deadline: at(100),
+            sufficient,
+            missing: sites(missing),
+            all_answered: missing.is_empty(),
+            complaints: complaints.iter().map(|(of, by)| (of.parse().unwrap(), sites(by))).collect(),
+            believed: 3,
+        }
+    }
+
+    #[test]
+    fn unmasking_that_can_no_longer_succeed_closes_at_once_and_names_the_dealer() {
+        let abort = |stage, now| match decide(&in_round(stage), at(now)) {
+            Some(Step::AbortRound { reason, culprits, .. }) => (reason, culprits),
+            other => panic!("{other:?}"),
+        };
+        let complaints: &[(&str, &[&str])] = &[("d", &["a", "b", "c"]), ("e", &["a"])];
+        let (reason, culprits) = abort(unmasking(false, &[], complaints), 1);
+        assert_eq!(culprits, sites(&["d"]), "one complaint may be a lie");
+        assert!(reason.contains("a, b, c cannot open those of d; a cannot open those of e"), "{reason}");
+        // While somebody may still answer it is waited for, then named with the dealer.
+        assert_eq!(decide(&in_round(unmasking(false, &["c"], complaints)), at(99)), None);
+        let (_, culprits) = abort(unmasking(false, &["c"], complaints), 100);
+        assert_eq!(culprits, sites(&["c", "d"]));
+        let (reason, culprits) = abort(unmasking(false, &["c"], &[]), 100);
+        assert_eq!(
+            (reason.as_str(), culprits),
+            ("too few sites answered the unmasking in time", sites(&["c"]))
+        );
+    }
+
     #[test]
     fn unmasking_closes_as_soon_as_the_answers_suffice() {
-        let unmasking = |sufficient| {
-            in_round(RoundStage::Unmasking { deadline: at(100), sufficient, missing: sites(&["c"]) })
-        };
+        let unmasking = |sufficient| in_round(unmasking(sufficient, &["c"], &[]));
         assert_eq!(decide(&unmasking(true), at(1)), Some(Step::OpenRound { round: RoundNumber::FIRST }));
         assert_eq!(decide(&unmasking(false), at(99)), None);
         assert!(matches!(decide(&unmasking(false), at(100)), Some(Step::AbortRound { .. })));

@@ -20,6 +20,8 @@ pub struct Needed {
     pub coalition: Vec<Vec<SiteId>>,
     /// Until when the score counts.
     pub deadline: UnixSeconds,
+    /// The ledger entry that began the round.
+    pub context_entry: u64,
 }
 
 impl Needed {
@@ -46,7 +48,8 @@ pub fn needed(job: &JobState, blobs: &BlobStore) -> io::Result<Vec<Needed>> {
         let mut ask = |parameters: Digest, coalition: Vec<Vec<SiteId>>| {
             if asked.insert(parameters) {
                 let deadline = opened.evaluation_deadline;
-                all.push(Needed { round: round.round, parameters, coalition, deadline });
+                let (round, context_entry) = (round.round, round.entry);
+                all.push(Needed { round, parameters, coalition, deadline, context_entry });
             }
         };
         if round.scoring {

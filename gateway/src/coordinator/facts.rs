@@ -86,6 +86,11 @@ async fn round_facts(
             let reason = format!("the round's messages could not be brought back: {error}");
             return Ok(RoundFacts { round: round.round, stage: RoundStage::Lost { reason } });
         }
+        // The round cannot go on, and neither will the job's next one begin.
+        Err(CoordinatorError::Roster(error)) => {
+            let reason = format!("the roster can no longer be formed: {error}");
+            return Ok(RoundFacts { round: round.round, stage: RoundStage::Lost { reason } });
+        }
         Err(error) => return Err(error),
     };
     let now = app.clock().now();
@@ -124,7 +129,15 @@ fn round_stage(
             let asked = round.agreed.as_ref();
             let deadline = asked.map_or(round.deadline, |agreed| agreed.deadline);
             let missing = asked.map(|agreed| without(&agreed.signed, &answered)).unwrap_or_default();
-            RoundStage::Unmasking { deadline, sufficient, missing }
+            RoundStage::Unmasking {
+                deadline,
+                sufficient,
+                missing,
+                all_answered: live.proposed().is_subset(&answered),
+                complaints: live.complaints(),
+                // So many that an honest site must be among them (2t - n > n/3; see `quorum::threshold`).
+                believed: (2 * usize::from(live.context().threshold)).saturating_sub(job.cohort.len()).max(1),
+            }
         }
         Stage::Opening => RoundStage::Opening,
     }

@@ -79,10 +79,12 @@ impl App {
         site: &SiteId,
         advertisement: KeyAdvertisement,
     ) -> Result<(), ApiError> {
-        let _guard = self.lock_job(job).await;
+        let held = self.lock_job(job).await;
         let known = self.job_of_site(job, site)?;
         let (id, sender) = (job.clone(), site.clone());
         self.blocking_api(move |app| {
+            // Held here: the closure goes on when the request's future is dropped.
+            let _held = held;
             let kind = Kind::Keys(&id);
             if app.rounds().known(&kind, &sender, &advertisement)?.is_some() {
                 return Ok(());
@@ -122,7 +124,7 @@ impl App {
         site: &SiteId,
         ciphertexts: Vec<KemCiphertext>,
     ) -> Result<(), ApiError> {
-        let _guard = self.lock_job(job).await;
+        let held = self.lock_job(job).await;
         let known = self.job_of_site(job, site)?;
         if known.roster.is_none() {
             return Err(wrong_phase(&known, "ciphertexts", "encapsulate"));
@@ -130,6 +132,7 @@ impl App {
         let roster = self.roster(job).await?;
         let (id, sender) = (job.clone(), site.clone());
         self.blocking_api(move |app| {
+            let _held = held;
             let kind = Kind::Ciphertexts(&id);
             if app.rounds().known(&kind, &sender, &ciphertexts)?.is_some() {
                 return Ok(());

@@ -25,7 +25,7 @@ use konclave_policies::rounds::RoundPolicy;
 pub use decide::Step;
 pub use facts::gather;
 
-use crate::core::{App, CommandError};
+use crate::core::{App, CommandError, Held};
 use crate::projections::{JobState, RoundState};
 use crate::rounds_store::{Kind, RoundKey, StoreError};
 use live::{LiveRound, RebuildError};
@@ -104,11 +104,11 @@ pub async fn run(app: App, mut stop: tokio::sync::watch::Receiver<bool>) {
 pub async fn drive(app: &App, job: &JobId) -> Result<bool, CoordinatorError> {
     let mut worked = false;
     loop {
-        let _guard = app.lock_job(job).await;
+        let held = app.lock_job(job).await;
         let Some(facts) = gather(app, job).await? else { return Ok(worked) };
         let Some(step) = decide::decide(&facts, app.clock().now()) else { return Ok(worked) };
         tracing::info!(%job, ?step, "the coordinator takes a step");
-        steps::execute(app, job, step).await?;
+        steps::execute(app, &held, job, step).await?;
         worked = true;
     }
 }
@@ -149,7 +149,7 @@ fn agreed_size(context: &RoundContext, uploaded: &BTreeSet<SiteId>) -> usize {
 
 impl App {
     /// Holds a job: no command and no coordinator step checks or changes it meanwhile.
-    pub async fn lock_job(&self, job: &JobId) -> tokio::sync::OwnedMutexGuard<()> {
+    pub async fn lock_job(&self, job: &JobId) -> Held {
         self.lock(format!("jobs/{job}")).await
     }
 
@@ -215,6 +215,11 @@ impl App {
         if let Some(live) = self.live().find(key) {
             return Ok(live);
         }
+        // One rebuild at a time: it looks at files that an upload through the rebuilt round changes.
+        let held = self.lock(format!("rebuild/{}/{}", key.job, key.round)).await;
+        if let Some(live) = self.live().find(key) {
+            return Ok(live);
+        }
         let missing = || CoordinatorError::Missing { what: key.to_string() };
         let round = {
             let state = self.state();
@@ -225,7 +230,7 @@ impl App {
         let roster = self.roster(&key.job).await?;
         let key = key.clone();
         self.blocking(move |app| {
-            // Two callers may rebuild at once; the first one taken in is the one both get.
+            let _held = held;
             let rebuilt = LiveRound::rebuild(app.rounds(), key, context, &roster, round.agreed.is_some())?;
             Ok(app.live().insert(rebuilt))
         })

@@ -14,8 +14,10 @@ use crate::rounds_store::{Kind, RoundKey};
 
 /// The member's to-do list, oldest job first.
 ///
+/// A job at fault is left out: it must not keep the member from its other jobs.
+///
 /// # Errors
-/// [`CoordinatorError`] if something stored cannot be read.
+/// None at present; [`CoordinatorError`] if something stored cannot be read.
 pub async fn work_of(app: &App, site: &SiteId, role: MemberRole) -> Result<Vec<WorkItem>, CoordinatorError> {
     let active: Vec<JobState> = {
         let state = app.state();
@@ -24,10 +26,14 @@ pub async fn work_of(app: &App, site: &SiteId, role: MemberRole) -> Result<Vec<W
     };
     let mut items = Vec::new();
     for job in &active {
-        match role {
-            MemberRole::Site => items.extend(of_site(app, job, site).await?),
-            MemberRole::Evaluator => items.extend(of_evaluator(app, job, site).await?),
-            MemberRole::Gateway => {}
+        let work = match role {
+            MemberRole::Site => of_site(app, job, site).await.map(Vec::from_iter),
+            MemberRole::Evaluator => of_evaluator(app, job, site).await,
+            MemberRole::Gateway => Ok(Vec::new()),
+        };
+        match work {
+            Ok(work) => items.extend(work),
+            Err(error) => tracing::warn!(job = %job.job, %error, "what a job waits for cannot be told"),
         }
     }
     Ok(items)

@@ -18,6 +18,22 @@ use crate::writer::WriterError;
 /// Locks that are kept though nobody holds them: whoever asks for many aggregates must not fill the memory.
 const MAX_IDLE_LOCKS: usize = 1024;
 
+/// An aggregate that is held: until the last clone is dropped, no other command checks or changes it.
+///
+/// Whoever appends gives the writer a clone, which it keeps until the entries are applied. So a request whose client
+/// goes away after its entries are queued, and whose future is dropped then, does not let the next command check a
+/// state that the entries have not reached yet.
+#[derive(Debug, Clone)]
+#[must_use = "the aggregate is free again once this is dropped"]
+pub struct Held(#[expect(dead_code, reason = "it is held, not read")] Arc<OwnedMutexGuard<()>>);
+
+impl Held {
+    /// Waits until nobody else holds the aggregate.
+    pub(crate) async fn of(aggregate: Arc<tokio::sync::Mutex<()>>) -> Self {
+        Self(Arc::new(aggregate.lock_owned().await))
+    }
+}
+
 /// One entry to append.
 #[derive(Debug, Clone)]
 pub struct Entry {
@@ -124,8 +140,8 @@ impl From<CommandError> for ApiError {
 }
 
 impl App {
-    /// Holds the aggregate until the guard is dropped: no other command checks or changes it meanwhile.
-    pub async fn lock(&self, aggregate: impl Into<String>) -> OwnedMutexGuard<()> {
+    /// Holds the aggregate: no other command checks or changes it meanwhile.
+    pub async fn lock(&self, aggregate: impl Into<String>) -> Held {
         let lock = {
             let mut aggregates = self.0.aggregates.lock().unwrap_or_else(PoisonError::into_inner);
             if aggregates.len() > MAX_IDLE_LOCKS {
@@ -133,22 +149,28 @@ impl App {
             }
             Arc::clone(aggregates.entry(aggregate.into()).or_default())
         };
-        lock.lock_owned().await
+        Held::of(lock).await
     }
 
-    /// Appends the entries together, durably, and applies them to the state before it returns their indexes. The caller has
-    /// checked its rules under [`App::lock`] and still holds the guard.
+    /// Appends the entries together, durably, and applies them to the state before it returns their indexes. The
+    /// caller has checked its rules while it held the aggregate, which stays held until they are applied, even if
+    /// this future is dropped before.
     ///
     /// # Errors
     /// [`CommandError`]; nothing was appended.
-    pub async fn append(&self, caller: &Caller, entries: Vec<Entry>) -> Result<Vec<u64>, CommandError> {
+    pub async fn append(
+        &self,
+        held: &Held,
+        caller: &Caller,
+        entries: Vec<Entry>,
+    ) -> Result<Vec<u64>, CommandError> {
         for entry in &entries {
             let bytes = canonical_json(&entry.record.to_value()?)?.len();
             if bytes > MAX_RECORD_BYTES {
                 return Err(CommandError::RecordTooLarge { action: entry.record.action(), bytes });
             }
         }
-        Ok(self.0.ledger.append(caller.clone(), entries).await?)
+        Ok(self.0.ledger.append(held.clone(), caller.clone(), entries).await?)
     }
 
     /// Names a JSON document for a record, storing it as a blob if it is too large to be inline.

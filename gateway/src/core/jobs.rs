@@ -33,7 +33,7 @@ impl App {
         organisation: &str,
         request: NewJob,
     ) -> Result<JobId, ApiError> {
-        let _guard = self.lock("jobs").await;
+        let held = self.lock("jobs").await;
         if let Some(entry) = self.repeated(caller)? {
             let state = self.state();
             let made = state.jobs.values().find(|job| job.entry == entry).map(|job| job.job.clone());
@@ -41,7 +41,7 @@ impl App {
         }
         let (record, job) = self.checked_request(organisation, request)?;
         let entry = Entry::new(format!("jobs/{job}"), "asked for by a model developer", record);
-        self.append_one(caller, entry).await?;
+        self.append_one(&held, caller, entry).await?;
         Ok(job)
     }
 

@@ -68,10 +68,10 @@ impl App {
     pub async fn export_ledger(&self, caller: &Caller, by: &str) -> Result<LedgerExport, ApiError> {
         let listed = self.ledger().read(list_files).await.map_err(CommandError::from)?;
         let export = listed.map_err(ApiError::internal)?;
-        let _guard = self.lock("exports").await;
+        let held = self.lock("exports").await;
         if self.repeated(caller)?.is_none() {
             let record = Record::LedgerExported { by: by.to_owned(), size: export.size };
-            self.append_one(caller, Entry::new("ledger", "an export was asked for", record)).await?;
+            self.append_one(&held, caller, Entry::new("ledger", "an export was asked for", record)).await?;
         }
         Ok(export)
     }

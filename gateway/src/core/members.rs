@@ -58,11 +58,21 @@ impl App {
     /// # Errors
     /// [`EnrolError`]; the state is unchanged.
     pub async fn enrol(&self, caller: &Caller, member: NewMember) -> Result<(), EnrolError> {
-        let _guard = self.lock("members").await;
-        self.consortium_root().verify(&member.certificate, self.clock().now())?;
+        let held = self.lock("members").await;
         let membership = &member.certificate.membership;
         let old = {
             let state = self.state();
+            let known = state.sites.get(&membership.site);
+            // Before anything else: an enrolment in force stays one when its certificate's time is over.
+            let unchanged = known.is_some_and(|known| {
+                known.certificate == member.certificate
+                    && known.witness_vkey == member.witness_vkey
+                    && known.tls_spki == member.tls_spki
+            });
+            if unchanged {
+                return Ok(());
+            }
+            self.consortium_root().verify(&member.certificate, self.clock().now())?;
             for other in state.sites.values().filter(|other| other.site != membership.site) {
                 let same_identity = other.certificate.membership.identity_key == membership.identity_key;
                 if same_identity || other.tls_spki == member.tls_spki {
@@ -71,15 +81,6 @@ impl App {
                         other: other.site.clone(),
                     });
                 }
-            }
-            let known = state.sites.get(&membership.site);
-            let unchanged = known.is_some_and(|known| {
-                known.certificate == member.certificate
-                    && known.witness_vkey == member.witness_vkey
-                    && known.tls_spki == member.tls_spki
-            });
-            if unchanged {
-                return Ok(());
             }
             known.map(|known| to_hash(&known.certificate.digest()))
         };
@@ -96,7 +97,7 @@ impl App {
         let entry = Entry::new(format!("sites/{}", membership.site), reason, record)
             .about_site(&membership.site)
             .changing(old, Some(to_hash(&member.certificate.digest())));
-        self.append(caller, vec![entry]).await?;
+        self.append(&held, caller, vec![entry]).await?;
         Ok(())
     }
 
@@ -105,7 +106,7 @@ impl App {
     /// # Errors
     /// [`CommandError`]; the state is unchanged.
     pub async fn register_client(&self, caller: &Caller, client: NewClient) -> Result<(), CommandError> {
-        let _guard = self.lock("members").await;
+        let held = self.lock("members").await;
         let unchanged = self.state().clients.get(&client.client).is_some_and(|known| {
             known.organisation == client.organisation
                 && known.roles == client.roles
@@ -121,7 +122,7 @@ impl App {
             roles: client.roles.iter().map(ToString::to_string).collect(),
             public_key: client.public_key,
         };
-        self.append(caller, vec![Entry::new(object, "registered by the operator", record)]).await?;
+        self.append(&held, caller, vec![Entry::new(object, "registered by the operator", record)]).await?;
         Ok(())
     }
 }

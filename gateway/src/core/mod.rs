@@ -26,7 +26,7 @@ use tokio::sync::watch;
 pub use audience::EVALUATORS_ONLY;
 pub use caller::{Caller, IdempotencyKey};
 pub use clock::Clock;
-pub use commands::{CommandError, Entry};
+pub use commands::{CommandError, Entry, Held};
 pub use members::{EnrolError, NewClient, NewMember};
 pub use open::{CoreOptions, OpenError, replay};
 

@@ -10,7 +10,7 @@ use konclave_ledger::records::Record;
 use konclave_openapi::models::{ModelManifest, NewModel};
 
 use super::statements::field;
-use super::{App, Caller, CommandError, Entry};
+use super::{App, Caller, CommandError, EVALUATORS_ONLY, Entry};
 use crate::error::ApiError;
 use crate::projections::{to_digest, to_hash};
 
@@ -34,7 +34,7 @@ impl App {
         let value = serde_json::to_value(&new.manifest).map_err(CommandError::from)?;
         let manifest = self.document(value).await?;
         let model = to_digest(&manifest.digest);
-        let _guard = self.lock("models").await;
+        let held = self.lock("models").await;
         if let Some(known) = self.state().model(&model) {
             if known.organisation == organisation && known.name == new.name {
                 return Ok(model);
@@ -56,7 +56,7 @@ impl App {
         };
         let entry = Entry::new(format!("models/{model}"), "registered by its developer", record)
             .changing(None, Some(to_hash(&model)));
-        self.append_one(caller, entry).await?;
+        self.append_one(&held, caller, entry).await?;
         Ok(model)
     }
 
@@ -73,6 +73,10 @@ impl App {
                         "is not a blob that your organisation uploaded; PUT /v1/blobs/{digest} first",
                     ));
                 }
+            }
+            // The sites of every job on this model read them, whatever round made the same bytes before.
+            for digest in [manifest.torchscript, manifest.initial_parameters] {
+                app.blobs().release(&digest, EVALUATORS_ONLY)?;
             }
             check_parameters(
                 File::open(app.blobs().path(&manifest.initial_parameters))?,

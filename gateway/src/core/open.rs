@@ -167,7 +167,8 @@ impl App {
             entries.push(entry);
         }
         if !entries.is_empty() {
-            self.append(&Caller::gateway("start"), entries).await?;
+            let held = self.lock("ledger").await;
+            self.append(&held, &Caller::gateway("start"), entries).await?;
         }
         Ok(())
     }

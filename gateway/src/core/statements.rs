@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use konclave_crypto::{JobId, RoundNumber, SiteId};
+use konclave_crypto::{Digest, JobId, RoundNumber, SiteId};
 use konclave_ledger::PublicKey;
 use konclave_ledger::dsse::Envelope;
 use konclave_ledger::records::{DepositLine, Record};
@@ -10,17 +10,15 @@ use konclave_ledger::statements::{
     self, ConsentDecision, ConsentStatement, DataClass, DepositStatement, EvaluationStatement, Statement,
 };
 use konclave_openapi::problem::FieldError;
-use konclave_policies::contribution::MAX_SCORE_MICRO;
+use konclave_policies::contribution::{MAX_DEPOSIT_COUNT, MAX_SCORE_MICRO};
 
-use super::{App, Caller, Entry};
+use super::{App, Caller, Entry, Held};
 use crate::coordinator::evaluations::{Needed, needed};
 use crate::error::ApiError;
-use crate::projections::{PhaseState, to_digest, to_hash};
+use crate::projections::{DepositState, PhaseState, to_digest, to_hash};
 
 /// The most tasks in one deposit.
 const MAX_DEPOSIT_TASKS: usize = 100;
-/// The largest count in a deposit: what JSON carries exactly.
-const MAX_COUNT: u64 = (1 << 53) - 1;
 
 impl App {
     /// Checks that an enrolled member signed a statement with its identity key.
@@ -50,7 +48,7 @@ impl App {
         let stated: DepositStatement = self.verified(site, &envelope)?;
         own(site, &stated.site)?;
         let deposit = to_digest(&envelope.digest());
-        let _guard = self.lock(format!("deposits/{site}")).await;
+        let held = self.lock(format!("deposits/{site}")).await;
         if let Some(known) = self.state().deposits.iter().find(|known| known.deposit == deposit) {
             return Ok(known.entry);
         }
@@ -76,7 +74,7 @@ impl App {
             .about_site(site)
             .changing(None, Some(to_hash(&deposit)))
             .stated_in(envelope);
-        self.append_one(caller, entry).await
+        self.append_one(&held, caller, entry).await
     }
 
     fn check_deposit(&self, site: &SiteId, stated: &DepositStatement) -> Result<(), ApiError> {
@@ -98,10 +96,11 @@ impl App {
             if count.task.is_empty() || count.task.len() > 200 || !tasks.insert(&count.task) {
                 return refuse("catalogue_tasks/task", "must be named once, in 1 to 200 bytes");
             }
-            if count.records > MAX_COUNT
-                || count.unique_structures > count.records
-                || count.scaffolds > count.records
-            {
+            if count.records > MAX_DEPOSIT_COUNT {
+                let most = format!("is above {MAX_DEPOSIT_COUNT}, the most that is paid for");
+                return refuse("catalogue_tasks/records", &most);
+            }
+            if count.unique_structures > count.records || count.scaffolds > count.records {
                 return refuse(
                     "catalogue_tasks/records",
                     "cannot have more structures or scaffolds than records",
@@ -129,7 +128,7 @@ impl App {
             return Err(ApiError::rejected_at(detail, vec![field("job", "is another job")]));
         }
         let digest = to_digest(&envelope.digest());
-        let _guard = self.lock_job(job).await;
+        let held = self.lock_job(job).await;
         {
             let state = self.state();
             let known = state.jobs.get(job).ok_or_else(|| ApiError::not_found(format!("job {job}")))?;
@@ -164,7 +163,7 @@ impl App {
         let entry = Entry::new(format!("jobs/{job}/consents/{site}"), reason, record)
             .about_site(site)
             .stated_in(envelope);
-        self.append_one(caller, entry).await?;
+        self.append_one(&held, caller, entry).await?;
         Ok(())
     }
 
@@ -182,7 +181,7 @@ impl App {
         let job: JobId =
             stated.job.parse().map_err(|_| ApiError::not_found(format!("job {}", stated.job)))?;
         let evaluation = to_digest(&envelope.digest());
-        let _guard = self.lock_job(&job).await;
+        let held = self.lock_job(&job).await;
         let asked = self.asked_evaluation(&job, &stated).await?;
         {
             let state = self.state();
@@ -205,6 +204,7 @@ impl App {
                 asked.round
             )));
         }
+        self.check_benchmark(evaluator, &asked, to_digest(&stated.benchmark)).await?;
         self.check_idempotency(caller)?;
         let record = Record::EvaluationRecorded {
             evaluator: evaluator.to_string(),
@@ -221,7 +221,38 @@ impl App {
             .about_site(evaluator)
             .changing(None, Some(to_hash(&asked.parameters)))
             .stated_in(envelope);
-        self.append_one(caller, entry).await
+        self.append_one(&held, caller, entry).await
+    }
+
+    /// Who has committed to benchmark data scores on the data it committed to last before the round began: nobody
+    /// chooses the benchmark once it has seen the models. An evaluator without any such deposit is not held to one.
+    async fn check_benchmark(
+        &self,
+        evaluator: &SiteId,
+        asked: &Needed,
+        stated: Digest,
+    ) -> Result<(), ApiError> {
+        let committed = {
+            let state = self.state();
+            let own = |deposit: &&DepositState| deposit.site == *evaluator && !deposit.training;
+            if !state.deposits.iter().any(|deposit| own(&deposit)) {
+                return Ok(());
+            }
+            let before = |deposit: &&DepositState| own(deposit) && deposit.entry < asked.context_entry;
+            state.deposits.iter().rev().find(before).map(|deposit| deposit.deposit)
+        };
+        let Some(committed) = committed else {
+            return Err(ApiError::rejected(format!(
+                "{evaluator} deposited its benchmark after round {} began; it scores later rounds",
+                asked.round
+            )));
+        };
+        let deposit: DepositStatement = self.statement(to_hash(&committed)).await?;
+        if to_digest(&deposit.row_commitment) == stated {
+            return Ok(());
+        }
+        let detail = format!("is not the benchmark that {evaluator} deposited before the round began");
+        Err(ApiError::rejected_at(detail.clone(), vec![field("benchmark", &detail)]))
     }
 
     /// What the gateway asked for that this statement answers.
@@ -254,8 +285,13 @@ impl App {
     }
 
     /// Appends one entry; its index.
-    pub(crate) async fn append_one(&self, caller: &Caller, entry: Entry) -> Result<u64, ApiError> {
-        let recorded = self.append(caller, vec![entry]).await?;
+    pub(crate) async fn append_one(
+        &self,
+        held: &Held,
+        caller: &Caller,
+        entry: Entry,
+    ) -> Result<u64, ApiError> {
+        let recorded = self.append(held, caller, vec![entry]).await?;
         recorded.first().copied().ok_or_else(|| ApiError::internal("no entry was appended"))
     }
 

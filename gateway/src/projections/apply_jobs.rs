@@ -41,6 +41,7 @@ impl State {
                     consents: BTreeMap::new(),
                     phase: PhaseState::Consent { deadline: UnixSeconds(consent_deadline) },
                     cohort: Vec::new(),
+                    cohort_entry: None,
                     roster: None,
                     parameters: to_digest(&initial_parameters),
                     rounds: BTreeMap::new(),
@@ -65,6 +66,7 @@ impl State {
                 let cohort = place.sites("sites", &sites)?;
                 let job = place.job(self, &job)?;
                 job.cohort = cohort;
+                job.cohort_entry = Some(place.index);
                 job.phase = PhaseState::AdvertiseKeys { deadline: UnixSeconds(deadline) };
             }
             Record::RosterFixed { job, roster, sites, deadline } => {
@@ -80,10 +82,11 @@ impl State {
                 place.job(self, &job)?.phase = PhaseState::Aborted { reason, culprits };
             }
             Record::JobFinished { job, .. } => place.job(self, &job)?.phase = PhaseState::Finished,
-            Record::ContributionScored { job, round, rows, .. } => {
+            Record::ContributionScored { job, round, rows, scores } => {
                 let round = place.round(round)?;
                 let entry = place.index;
-                place.job(self, &job)?.contributions.insert(round, super::ContributionState { rows, entry });
+                let scored = super::ContributionState { rows, scores, entry };
+                place.job(self, &job)?.contributions.insert(round, scored);
             }
             Record::RewardStated { job, statement, .. } => {
                 place.job(self, &job)?.statement = Some(StatementState { statement, entry: place.index });

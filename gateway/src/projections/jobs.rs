@@ -35,6 +35,8 @@ pub struct JobState {
     pub phase: PhaseState,
     /// The consenting sites, once consent is closed.
     pub cohort: Vec<SiteId>,
+    /// The entry that closed consent: deposits after it do not count for this job.
+    pub cohort_entry: Option<u64>,
     /// The roster's digest, once keys are advertised.
     pub roster: Option<Digest>,
     /// The current global parameters.

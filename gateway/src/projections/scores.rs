@@ -31,6 +31,8 @@ pub struct EvaluationState {
 pub struct ContributionState {
     /// The rows.
     pub rows: Document,
+    /// The scoring round they were computed from: evaluator, benchmark, batches and every coalition's score.
+    pub scores: Document,
     /// The entry.
     pub entry: u64,
 }

@@ -3,15 +3,24 @@
 //! The file's own length is not to be trusted after a power cut, so how far a body is durable stands in a progress
 //! file beside it, with the Merkle root of that prefix. After a restart the prefix is hashed again and compared.
 
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
+use std::sync::{Arc, MutexGuard, PoisonError, Weak};
 
 use konclave_crypto::{BodyHasher, Digest, SiteId};
 use serde::{Deserialize, Serialize};
 
 use super::{RoundKey, RoundsStore};
 use crate::folder::{Access, replace};
+
+/// A body that is being received; the lock is held by the one upload under way.
+pub type SharedBody = Arc<tokio::sync::Mutex<BodyFile>>;
+
+/// The bodies that somebody in this process holds: a file has one writer, also when its round is forgotten and brought
+/// back while an upload goes on.
+pub(super) type OpenBodies = BTreeMap<(RoundKey, SiteId), Weak<tokio::sync::Mutex<BodyFile>>>;
 
 /// A body under way, or complete.
 #[derive(Debug)]
@@ -23,6 +32,8 @@ pub struct BodyFile {
     durable: u64,
     expected_bytes: u64,
     expected_root: Digest,
+    /// The file may hold more or other bytes than the hasher took: a write or a sync failed half-way.
+    uncertain: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,6 +76,38 @@ pub enum BodyError {
 }
 
 impl RoundsStore {
+    /// A site's body for appending: the one that is held already, or opened with what of it is durable. Says beside it
+    /// whether all of it is durable and as announced. Callers hold the site's round.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn share_body(
+        &self,
+        key: &RoundKey,
+        site: &SiteId,
+        expected_bytes: u64,
+        expected_root: Digest,
+    ) -> io::Result<(SharedBody, bool)> {
+        let held = self.open_bodies().get(&(key.clone(), site.clone())).and_then(Weak::upgrade);
+        if let Some(held) = held {
+            // An upload may hold its lock for hours; what it made durable stands in the progress file.
+            let whole = Progress { offset: expected_bytes, root: expected_root };
+            let complete = progress(&self.body(key, site, "progress"))? == Some(whole);
+            return Ok((held, complete));
+        }
+        let body = self.open_body(key, site, expected_bytes, expected_root)?;
+        let complete = body.is_complete();
+        let shared = Arc::new(tokio::sync::Mutex::new(body));
+        let mut bodies = self.open_bodies();
+        bodies.retain(|_, body| body.strong_count() > 0);
+        bodies.insert((key.clone(), site.clone()), Arc::downgrade(&shared));
+        Ok((shared, complete))
+    }
+
+    fn open_bodies(&self) -> MutexGuard<'_, OpenBodies> {
+        self.open_bodies.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Opens a site's body for appending, with what of it is durable.
     ///
     /// # Errors
@@ -83,8 +126,16 @@ impl RoundsStore {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path)?;
         let progress_path = self.body(key, site, "progress");
         let hasher = BodyHasher::new();
-        let mut body =
-            BodyFile { file, path, progress_path, hasher, durable: 0, expected_bytes, expected_root };
+        let mut body = BodyFile {
+            file,
+            path,
+            progress_path,
+            hasher,
+            durable: 0,
+            expected_bytes,
+            expected_root,
+            uncertain: true,
+        };
         body.recover()?;
         Ok(body)
     }
@@ -129,7 +180,7 @@ impl BodyFile {
     /// # Errors
     /// [`BodyError::Offset`], or those of the file system.
     pub fn begin(&mut self, offset: u64) -> Result<(), BodyError> {
-        if self.hasher.bytes() != self.durable {
+        if self.uncertain || self.hasher.bytes() != self.durable {
             self.recover()?;
         }
         if offset == self.durable {
@@ -147,7 +198,9 @@ impl BodyFile {
         if self.hasher.bytes().saturating_add(bytes.len() as u64) > self.expected_bytes {
             return Err(BodyError::TooLong { expected: self.expected_bytes });
         }
+        let before = std::mem::replace(&mut self.uncertain, true);
         self.file.write_all(bytes)?;
+        self.uncertain = before;
         self.hasher.update(bytes);
         Ok(())
     }
@@ -157,7 +210,9 @@ impl BodyFile {
     /// # Errors
     /// [`BodyError::Root`] if the body is complete and wrong, or those of the file system.
     pub fn sync(&mut self) -> Result<(), BodyError> {
+        let before = std::mem::replace(&mut self.uncertain, true);
         self.file.sync_data()?;
+        self.uncertain = before;
         let (offset, root) = (self.hasher.bytes(), self.root());
         if offset == self.expected_bytes && root != self.expected_root {
             self.restart()?;
@@ -171,12 +226,8 @@ impl BodyFile {
 
     /// Hashes the durable prefix again; anything that does not fit means beginning anew.
     fn recover(&mut self) -> io::Result<()> {
-        let progress = match std::fs::read(&self.progress_path) {
-            Ok(bytes) => serde_json::from_slice::<Progress>(&bytes).ok(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(error),
-        };
-        let Some(progress) = progress else { return self.restart() };
+        self.uncertain = true;
+        let Some(progress) = progress(&self.progress_path)? else { return self.restart() };
         self.file.seek(SeekFrom::Start(0))?;
         let mut hasher = BodyHasher::new();
         let mut prefix = (&self.file).take(progress.offset);
@@ -196,10 +247,12 @@ impl BodyFile {
         self.file.seek(SeekFrom::Start(progress.offset))?;
         self.hasher = hasher;
         self.durable = progress.offset;
+        self.uncertain = false;
         Ok(())
     }
 
     fn restart(&mut self) -> io::Result<()> {
+        self.uncertain = true;
         match std::fs::remove_file(&self.progress_path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             Ok(()) | Err(_) => {}
@@ -208,7 +261,17 @@ impl BodyFile {
         self.file.seek(SeekFrom::Start(0))?;
         self.hasher = BodyHasher::new();
         self.durable = 0;
+        self.uncertain = false;
         Ok(())
+    }
+}
+
+/// How far a body is durable; nothing if that was never noted, or the note is damaged.
+fn progress(path: &std::path::Path) -> io::Result<Option<Progress>> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -260,6 +323,26 @@ mod tests {
         file.append(&body[400..]).unwrap();
         file.sync().unwrap();
         assert!(file.is_complete());
+    }
+
+    #[test]
+    fn a_write_that_failed_half_way_leaves_no_trace() {
+        let folder = tempfile::tempdir().unwrap();
+        let body = bytes(1000);
+        let mut file = open(folder.path(), &body);
+        file.append(&body[..400]).unwrap();
+        file.sync().unwrap();
+        let path = folder.path().join("job-1/1/bodies/site-a.masked");
+        // The disk takes some bytes of a piece and then refuses, as when it is full.
+        let writable = std::mem::replace(&mut file.file, File::open(&path).unwrap());
+        file.append(&body[400..600]).unwrap_err();
+        file.file = writable;
+        file.file.write_all(&body[400..450]).unwrap();
+        file.begin(400).unwrap();
+        file.append(&body[400..]).unwrap();
+        file.sync().unwrap();
+        assert!(file.is_complete());
+        assert_eq!(std::fs::read(&path).unwrap(), body);
     }
 
     #[test]

@@ -15,16 +15,19 @@ mod bodies;
 mod messages;
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 use konclave_crypto::{JobId, RoundNumber, SiteId};
 
-pub use bodies::{BodyError, BodyFile};
+use bodies::OpenBodies;
+pub use bodies::{BodyError, BodyFile, SharedBody};
 pub use messages::{Kind, StoreError, Stored};
 
 /// The folder of round messages. Cloning shares it.
 #[derive(Debug, Clone)]
 pub struct RoundsStore {
     folder: PathBuf,
+    open_bodies: Arc<Mutex<OpenBodies>>,
 }
 
 /// One round of one job.
@@ -49,7 +52,7 @@ impl RoundsStore {
     /// Those of the file system.
     pub fn open(folder: &Path) -> std::io::Result<Self> {
         crate::folder::make_folder(folder)?;
-        Ok(Self { folder: folder.to_owned() })
+        Ok(Self { folder: folder.to_owned(), open_bodies: Arc::default() })
     }
 
     fn job(&self, job: &JobId) -> PathBuf {

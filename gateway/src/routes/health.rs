@@ -35,5 +35,8 @@ async fn read_readiness(State(app): State<App>) -> Result<impl IntoResponse, Api
         .read(|ledger| ledger.head().size)
         .await
         .map_err(|error| ApiError::unavailable(error.to_string(), 5))?;
+    if !app.ledger().is_writable() {
+        return Err(ApiError::unavailable("the ledger cannot be written; the gateway is about to end", 5));
+    }
     Ok(([(header::CONTENT_TYPE, "text/plain")], "ready\n"))
 }

@@ -77,22 +77,28 @@ async fn upload(
     let key = RoundKey { job, round };
     let mut body = take(&app, &key, &site).await?;
     if body.is_complete() && query.offset <= body.offset() {
-        // A repeated upload whose answer was lost: its bytes are here.
-        let receipt = UploadReceipt { bytes: body.offset(), body_root: body.root() };
-        return Ok(Json(receipt));
+        // A repeated upload whose answer was lost: its bytes are here. They may not count yet, if the connection broke
+        // while the last of them were made durable.
+        return Ok(Json(count(&app, &key, &site, &body).await?));
     }
     body.begin(query.offset)?;
     let (body, broken) = receive(&app, &key, body, request.into_body()).await?;
-    let receipt = UploadReceipt { bytes: body.offset(), body_root: body.root() };
-    if body.is_complete() {
-        let (sender, root, bytes) = (site.clone(), receipt.body_root, receipt.bytes);
-        app.with_round(&key, &site, move |live, _| live.body_complete(&sender, root, bytes)).await?;
-        app.notify();
-    }
+    let receipt = count(&app, &key, &site, &body).await?;
     match broken {
         Some(error) => Err(error),
         None => Ok(Json(receipt)),
     }
+}
+
+/// Lets a complete body count, once and for all; says what is durable.
+async fn count(app: &App, key: &RoundKey, site: &SiteId, body: &BodyFile) -> Result<UploadReceipt, ApiError> {
+    let receipt = UploadReceipt { bytes: body.offset(), body_root: body.root() };
+    if body.is_complete() {
+        let (sender, root, bytes) = (site.clone(), receipt.body_root, receipt.bytes);
+        app.with_round(key, site, move |live, _| live.body_complete(&sender, root, bytes)).await?;
+        app.notify();
+    }
+    Ok(receipt)
 }
 
 /// Read how far the upload has come
@@ -114,8 +120,8 @@ async fn read_upload(
 
 /// Holds the site's body; waits a little for an upload that was cut off and has not noticed.
 async fn take(app: &App, key: &RoundKey, site: &SiteId) -> Result<OwnedMutexGuard<BodyFile>, ApiError> {
-    let (sender, now) = (site.clone(), app.clock().now());
-    let shared = app.with_round(key, site, move |live, _| live.body(&sender, now)).await?;
+    let sender = site.clone();
+    let shared = app.with_round(key, site, move |live, _| live.body(&sender)).await?;
     tokio::time::timeout(TAKE_OVER, shared.lock_owned())
         .await
         .map_err(|_| ApiError::conflict(format!("another upload of {site} in {key} is under way")))
@@ -139,13 +145,16 @@ async fn receive(
         }
         let done = broken.is_some() || next.is_none();
         if piece.len() >= PIECE || done {
-            unsynced = unsynced.saturating_add(piece.len() as u64);
+            let written = piece.len() as u64;
+            unsynced = unsynced.saturating_add(written);
             let sync = done || unsynced >= SYNC_EVERY;
             if sync {
                 unsynced = 0;
             }
             body = write(body, std::mem::replace(&mut piece, Vec::with_capacity(PIECE)), sync).await?;
-            note_bytes(app, key);
+            if written > 0 {
+                note_bytes(app, key);
+            }
         }
         if done {
             return Ok((body, broken));

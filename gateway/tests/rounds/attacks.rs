@@ -3,7 +3,7 @@
 use axum::http::{Method, StatusCode};
 use konclave_crypto::messages::{AgreementProposal, Manifest};
 use konclave_crypto::setup::{KeyAdvertisement, advertise};
-use konclave_crypto::{Digest, RoundNumber};
+use konclave_crypto::{Digest, MemberRole, RoundNumber};
 use konclave_ledger::Hash;
 use konclave_ledger::statements::{self, ConsentDecision, ConsentStatement};
 use konclave_openapi::problem::Problem;
@@ -11,7 +11,7 @@ use konclave_openapi::work::WorkItem;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-use crate::world::{Silent, World, developer, member, new_job, only, site};
+use crate::world::{START, Silent, World, developer, member, new_job, only, site};
 
 fn everyone(world: &World) -> std::collections::BTreeSet<konclave_crypto::SiteId> {
     world.sites.keys().cloned().collect()
@@ -53,6 +53,47 @@ async fn consent_is_the_sites_own_and_given_once() {
         (consents.len(), consents[0].accepted, consents[0].rule.as_deref()),
         (1, false, Some("purpose"))
     );
+}
+
+#[tokio::test]
+async fn consent_after_the_deadline_is_refused() {
+    let world = World::new(5).await;
+    let job = world.request_job(1, vec![]).await;
+    // The coordinator has not looked yet: the job is still in phase consent.
+    world.clock.advance_seconds(259_201);
+    let statement = ConsentStatement {
+        job: job.to_string(),
+        site: "site-1".to_owned(),
+        decision: ConsentDecision::Accept,
+        rule: "auto".to_owned(),
+        detail: String::new(),
+        policy: Hash::of(b"site policy"),
+        made_at: 0,
+    };
+    let envelope = statements::sign(world.sites[&site(1)].key.seed(), &statement).unwrap();
+    let body = serde_json::to_vec(&envelope).unwrap();
+    let path = format!("/v1/jobs/{job}/consents");
+    let (status, answer) = world.send(&member(&site(1)), Method::POST, &path, body, true).await;
+    let problem: Problem = serde_json::from_slice(&answer).unwrap();
+    assert_eq!((status, problem.kind.as_str()), (StatusCode::CONFLICT, "/problems/wrong-round"));
+    assert!(world.job(&job).await.consents.is_empty());
+}
+
+#[tokio::test]
+async fn keys_under_a_certificate_that_is_not_the_enrolled_one_are_refused() {
+    let mut world = World::new(5).await;
+    let job = world.request_job(1, vec![]).await;
+    for index in 1..=5 {
+        world.work(&site(index), WorkItem::Consent { job: job.clone() }, &Silent::default()).await;
+    }
+    world.coordinate(&job).await;
+    // The consortium root issued it, for the same site and key: but it is not in the ledger.
+    let own = &world.sites[&site(1)];
+    let other = world.certificate(&site(1), MemberRole::Site, &own.key, START * 2 - 1).certificate;
+    let keys = advertise(&job, &own.key, &other, &mut ChaCha20Rng::from_seed([78; 32])).1;
+    let problem = world.refused(&member(&site(1)), &format!("/v1/jobs/{job}/keys/{}", site(1)), &keys).await;
+    assert_eq!(problem.kind, "/problems/rejected");
+    assert!(problem.detail.contains("is not the enrolled one"), "{}", problem.detail);
 }
 
 #[tokio::test]

@@ -21,7 +21,7 @@ async fn checkpoint(world: &World) -> CheckpointView {
     world.get(&auditor(), "/v1/ledger/checkpoint").await
 }
 
-fn deposit(world: &World, records: u64) -> NewDeposit {
+pub fn deposit(world: &World, records: u64) -> NewDeposit {
     let statement = DepositStatement {
         site: "site-1".to_owned(),
         legal_entity: Some("site-1 Ltd".to_owned()),
@@ -116,6 +116,11 @@ async fn a_deposit_is_stated_by_its_owner_and_registered_once() {
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "site 2 cannot state for site 1");
     let (status, _) = world.send(&member(&site(1)), Method::POST, "/v1/deposits", body(1), true).await;
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "40 structures in one record");
+    let most = konclave_policies::contribution::MAX_DEPOSIT_COUNT;
+    let (status, _) = world.send(&member(&site(1)), Method::POST, "/v1/deposits", body(most + 1), true).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "more than is paid for");
+    let (status, _) = world.send(&member(&site(1)), Method::POST, "/v1/deposits", body(most), true).await;
+    assert_eq!(status, StatusCode::CREATED);
 }
 
 #[tokio::test]

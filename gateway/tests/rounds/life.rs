@@ -1,6 +1,7 @@
 //! Jobs from request to reward statement.
 
 use konclave_openapi::contributions::{Contribution, Statement};
+use konclave_openapi::deposits::Deposit;
 use konclave_openapi::jobs::JobPhase;
 use konclave_openapi::page::Page;
 use konclave_openapi::rounds::RoundPhase;
@@ -106,14 +107,41 @@ async fn sums_of_batches_are_for_the_evaluator_only() {
     world.play(&job, &Silent::default()).await;
     let opened = world.opened(&job, 1);
     let (sum, after) = (opened.batches[0].sum, opened.parameters_after);
+    let coalitions = konclave_gateway::coordinator::evaluations::coalitions(&opened, world.app().blobs());
+    let coalitions = coalitions.unwrap();
+    assert_eq!(coalitions.len(), 4);
+    let (before, part) = (coalitions[0].parameters, coalitions[1].parameters);
     for (principal, path, status) in [
         (crate::world::member(&site(1)), format!("/v1/blobs/{sum}"), 403),
         (evaluator(), format!("/v1/blobs/{sum}"), 200),
         (crate::world::member(&site(1)), format!("/v1/blobs/{after}"), 200),
         (crate::world::developer(), format!("/v1/blobs/{after}"), 200),
         (crate::world::developer(), format!("/v1/blobs/{sum}"), 403),
+        (crate::world::member(&site(1)), format!("/v1/blobs/{part}"), 403),
+        (crate::world::developer(), format!("/v1/blobs/{part}"), 403),
+        (evaluator(), format!("/v1/blobs/{part}"), 200),
+        (crate::world::member(&site(1)), format!("/v1/blobs/{before}"), 200),
+        (evaluator(), format!("/v1/blobs/{before}"), 200),
     ] {
         let (found, _) = world.send(&principal, axum::http::Method::GET, &path, Vec::new(), true).await;
         assert_eq!(found.as_u16(), status, "{principal} {path}");
     }
+}
+
+#[tokio::test]
+async fn a_deposit_stated_after_the_cohort_is_fixed_does_not_count() {
+    let mut world = World::new(6).await;
+    let stated = crate::ledger::deposit(&world, 50);
+    let _: Deposit = world.post(&crate::world::member(&site(1)), "/v1/deposits", &stated).await;
+    let job = world.request_job(1, vec![1]).await;
+    world.play(&job, &Silent::default()).await;
+    let late = crate::ledger::deposit(&world, 5_000_000);
+    let _: Deposit = world.post(&crate::world::member(&site(1)), "/v1/deposits", &late).await;
+    world.evaluate().await;
+    world.coordinate(&job).await;
+    let statements: Page<Statement> = world.get(&auditor(), &format!("/v1/jobs/{job}/statements")).await;
+    let lines = &statements.items[0].statement.lines;
+    let records =
+        |entity: &str| lines.iter().find(|line| line.legal_entity == entity).unwrap().evidence.records;
+    assert_eq!((records("site-1 Ltd"), records("site-2 Ltd")), (50, 0));
 }

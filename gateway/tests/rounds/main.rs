@@ -13,8 +13,13 @@
 )]
 
 mod attacks;
+mod cancelled;
+mod evaluations;
 mod ledger;
 mod life;
+mod operator;
 mod restarts;
 mod site;
+mod tenants;
+mod uploads;
 mod world;

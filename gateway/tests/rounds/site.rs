@@ -136,6 +136,12 @@ impl World {
     }
 
     async fn upload(&mut self, id: &SiteId, job: &JobId, round: RoundNumber) {
+        let body = self.mask(id, job, round).await;
+        self.send_body(id, job, round, &body).await;
+    }
+
+    /// Trains, masks and sends the manifest; gives the body that is to follow.
+    pub async fn mask(&mut self, id: &SiteId, job: &JobId, round: RoundNumber) -> Vec<u8> {
         let (roster, context) = self.context(id, job, round).await;
         let incoming: Ciphertexts = self.get(&member(id), &format!("/v1/jobs/{job}/ciphertexts/{id}")).await;
         let site = self.sites.get_mut(id).unwrap();
@@ -161,7 +167,7 @@ impl World {
             mask(chains, &roster, &context, &site.key, ring, &mut site.rng).unwrap();
         site.await_agreement = Some(state);
         self.put(&member(id), &format!("/v1/jobs/{job}/rounds/{round}/manifests/{id}"), &manifest).await;
-        self.send_body(id, job, round, &body).await;
+        body
     }
 
     /// In two halves, with a restart between them if the world restarts.
@@ -237,26 +243,37 @@ impl World {
             let WorkItem::Evaluate { job, round, parameters, coalition } = item else {
                 panic!("the evaluator is asked for {item:?}");
             };
-            let coalition: Vec<String> = coalition.iter().flatten().map(ToString::to_string).collect();
-            let statement = EvaluationStatement {
-                job: job.to_string(),
-                round: round.get(),
-                model: Hash(parameters.0),
-                utility_micro: 1_000_000 * i64::try_from(coalition.len()).unwrap(),
-                coalition,
-                benchmark: Hash::of(b"benchmark"),
-                metrics: vec![TaskMetric {
-                    task: "Solubility/Solubility".to_owned(),
-                    metric: "rmse".to_owned(),
-                    value_micro: 700_000,
-                    count: 100,
-                }],
-                made_at: self.clock.now().get(),
-            };
+            let statement = evaluation(job, *round, *parameters, coalition, self.clock.now().get());
             let statement = statements::sign(self.evaluator.seed(), &statement).unwrap();
             let _: Evaluation =
                 self.post(&evaluator(), "/v1/evaluations", &NewEvaluation { statement }).await;
         }
         list.items.len()
+    }
+}
+
+/// What an evaluator states of parameters: the score is the coalition's size.
+pub fn evaluation(
+    job: &JobId,
+    round: RoundNumber,
+    parameters: konclave_crypto::Digest,
+    coalition: &[Vec<SiteId>],
+    now: u64,
+) -> EvaluationStatement {
+    let coalition: Vec<String> = coalition.iter().flatten().map(ToString::to_string).collect();
+    EvaluationStatement {
+        job: job.to_string(),
+        round: round.get(),
+        model: Hash(parameters.0),
+        utility_micro: 1_000_000 * i64::try_from(coalition.len()).unwrap(),
+        coalition,
+        benchmark: Hash::of(b"benchmark"),
+        metrics: vec![TaskMetric {
+            task: "Solubility/Solubility".to_owned(),
+            metric: "rmse".to_owned(),
+            value_micro: 700_000,
+            count: 100,
+        }],
+        made_at: now,
     }
 }

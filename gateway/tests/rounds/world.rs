@@ -16,6 +16,7 @@ use konclave_gateway::blobs::BlobStore;
 use konclave_gateway::config::{Config, Settings};
 use konclave_gateway::coordinator;
 use konclave_gateway::core::{App, Caller, Clock, CoreOptions, NewMember};
+use konclave_gateway::enrolment::EnrolmentRecord;
 use konclave_gateway::folder::Folder;
 use konclave_gateway::projections::{OpenedState, State};
 use konclave_ledger::SigningKey;
@@ -73,6 +74,11 @@ fn evaluator_id() -> SiteId {
 
 impl World {
     pub async fn new(sites: usize) -> Self {
+        Self::with_ends(sites, |_| START * 2).await
+    }
+
+    /// A consortium in which the certificate of each site ends at a time of its own.
+    pub async fn with_ends(sites: usize, ends: impl Fn(usize) -> u64) -> Self {
         let mut rng = ChaCha20Rng::from_seed([9; 32]);
         let root = ConsortiumRootKey::generate(&mut rng);
         let gateway = IdentityKey::from_seed(Zeroizing::new([1; 32]));
@@ -80,7 +86,7 @@ impl World {
         let make = |index: usize| {
             let id = site(index);
             let key = IdentityKey::generate(&mut rng);
-            let certificate = issue(&root, id.as_str(), MemberRole::Site, &key);
+            let certificate = issue_until(&root, id.as_str(), MemberRole::Site, &key, ends(index));
             (id, TestSite::new(key, certificate, u8::try_from(index).unwrap()))
         };
         let sites = (1..=sites).map(make).collect();
@@ -164,6 +170,15 @@ impl World {
             let tls_spki = Digest::of(format!("tls {id}").as_bytes());
             let member = NewMember { certificate, witness_vkey, tls_spki };
             self.app().enrol(&caller, member).await.unwrap();
+        }
+    }
+
+    /// A certificate for a member, as the operator makes it.
+    pub fn certificate(&self, id: &SiteId, role: MemberRole, key: &IdentityKey, end: u64) -> EnrolmentRecord {
+        EnrolmentRecord {
+            certificate: issue_until(&self.root, id.as_str(), role, key, end),
+            witness_vkey: witness(id).verifier_key().to_string(),
+            tls_spki: Digest::of(format!("tls {id}").as_bytes()),
         }
     }
 
@@ -328,6 +343,16 @@ pub fn witness(site: &SiteId) -> WitnessSigner {
 }
 
 fn issue(root: &ConsortiumRootKey, id: &str, role: MemberRole, key: &IdentityKey) -> MembershipCertificate {
+    issue_until(root, id, role, key, START * 2)
+}
+
+fn issue_until(
+    root: &ConsortiumRootKey,
+    id: &str,
+    role: MemberRole,
+    key: &IdentityKey,
+    end: u64,
+) -> MembershipCertificate {
     root.issue(Membership {
         site: id.parse().unwrap(),
         legal_entity: format!("{id} Ltd"),
@@ -340,7 +365,7 @@ fn issue(root: &ConsortiumRootKey, id: &str, role: MemberRole, key: &IdentityKey
         },
         serial: 1,
         not_before: UnixSeconds(0),
-        not_after: UnixSeconds(START * 2),
+        not_after: UnixSeconds(end),
     })
 }
 
@@ -354,7 +379,10 @@ pub fn member(site: &SiteId) -> Principal {
 }
 
 pub fn evaluator() -> Principal {
-    let site = evaluator_id();
+    evaluator_named(evaluator_id())
+}
+
+pub fn evaluator_named(site: SiteId) -> Principal {
     Principal {
         id: site.to_string(),
         roles: vec![Role::Evaluator],
@@ -369,6 +397,11 @@ fn client(id: &str, role: Role) -> Principal {
 
 pub fn developer() -> Principal {
     client("acme", Role::ModelDeveloper)
+}
+
+/// A developer of another organisation.
+pub fn rival() -> Principal {
+    Principal { organisation: "Rival".to_owned(), ..client("rival", Role::ModelDeveloper) }
 }
 
 pub fn auditor() -> Principal {

@@ -8,8 +8,9 @@ use super::inputs::{DepositEvidence, SiteEvidence};
 use super::statement::Evidence;
 use crate::rounds::{DataClassWeights, EvidenceWeights};
 
-/// The largest count a deposit may declare.
-pub(super) const MAX_COUNT: u64 = 1_000_000_000_000;
+/// The largest count that a deposit may declare of anything: refused where deposits are taken, and of no weight where
+/// they are paid for.
+pub const MAX_DEPOSIT_COUNT: u64 = 1_000_000_000_000;
 
 /// rounds x sum over deposits of class weight x (weighted records, structures and scaffolds); none if
 /// it leaves u128.

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use konclave_crypto::{Digest, JobId, RoundNumber, SiteId};
 use serde::{Deserialize, Serialize};
 
+use super::evidence::MAX_DEPOSIT_COUNT;
 use super::shapley::Coalition;
 use crate::rounds::{DataClass, DataClassWeights, RewardRules, RoundPolicy};
 
@@ -39,7 +40,8 @@ pub struct SiteEvidence {
     pub legal_entity: String,
     /// The rounds whose opened sum holds the site's update.
     pub rounds: BTreeSet<RoundNumber>,
-    /// Its signed deposits, in any order.
+    /// Its signed deposits, in any order: those stated before the cohort was fixed, so that nobody raises its weight
+    /// once it knows what is paid for.
     pub deposits: Vec<DepositEvidence>,
 }
 
@@ -88,6 +90,14 @@ pub struct CoalitionScore {
     pub coalition: Coalition,
     /// Its model's score in millionths, higher is better, at most [`super::MAX_SCORE_MICRO`] either way.
     pub score_micro: i64,
+}
+
+impl DepositEvidence {
+    /// Whether a statement may count it: no count is above [`super::MAX_DEPOSIT_COUNT`].
+    #[must_use]
+    pub fn is_admissible(&self) -> bool {
+        [self.records, self.unique_structures, self.scaffolds].iter().all(|count| *count <= MAX_DEPOSIT_COUNT)
+    }
 }
 
 impl StatementInputs {

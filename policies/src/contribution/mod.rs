@@ -21,6 +21,7 @@ mod table;
 
 pub use amount::{Amount, NotAnAmount};
 pub use apportion::{ApportionError, Weight, apportion};
+pub use evidence::MAX_DEPOSIT_COUNT;
 pub use inputs::{CoalitionScore, DepositEvidence, ScoringRound, SiteEvidence, StatementInputs};
 pub use payout::reward_statement;
 pub use ratio::{NotARatio, Ratio, RatioText};

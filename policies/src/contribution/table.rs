@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use konclave_crypto::{Digest, RoundNumber, SiteId};
 
 use super::apportion::{ApportionError, multiply_divide};
-use super::evidence::{self, MAX_COUNT};
+use super::evidence::{self, MAX_DEPOSIT_COUNT};
 use super::inputs::{ScoringRound, SiteEvidence, StatementInputs};
 use super::ratio::Ratio;
 use super::shapley::{Coalition, ShapleyError, shapley};
@@ -36,7 +36,7 @@ pub enum StatementError {
         task: String,
     },
     /// A deposit declares an impossible size.
-    #[error("site {site}: deposit {statement} declares more than {MAX_COUNT} of something")]
+    #[error("site {site}: deposit {statement} declares more than {MAX_DEPOSIT_COUNT} of something")]
     CountTooLarge {
         /// The site.
         site: SiteId,
@@ -219,10 +219,7 @@ fn assess_sites(inputs: &StatementInputs) -> Result<BTreeMap<&SiteId, AssessedSi
     for evidence in &inputs.sites {
         let site = &evidence.site;
         for deposit in &evidence.deposits {
-            if [deposit.records, deposit.unique_structures, deposit.scaffolds]
-                .iter()
-                .any(|count| *count > MAX_COUNT)
-            {
+            if !deposit.is_admissible() {
                 return Err(StatementError::CountTooLarge {
                     site: site.clone(),
                     statement: deposit.statement,

@@ -1,14 +1,13 @@
 //! Taking messages into a round, and closing its phases.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use konclave_crypto::aggregator::{Abort, Opening};
 use konclave_crypto::messages::{AgreementProposal, AgreementSignature, Manifest, UnmaskingResponse};
 use konclave_crypto::{Digest, SiteId, UnixSeconds};
 
-use super::{LiveRound, MessageError, Phase, SharedBody, StoredProposal};
-use crate::rounds_store::{Kind, RoundsStore, StoreError};
+use super::{LiveRound, MessageError, Phase, StoredProposal};
+use crate::rounds_store::{Kind, RoundsStore, SharedBody, StoreError};
 
 impl LiveRound {
     /// Takes a manifest; durable on return.
@@ -31,11 +30,11 @@ impl LiveRound {
         };
         collecting.accept_manifest(site, manifest.clone())?;
         let header = &manifest.signed.header;
-        let body = store
-            .open_body(&self.key, site, header.body_bytes, header.body_root)
+        let (body, _) = store
+            .share_body(&self.key, site, header.body_bytes, header.body_root)
             .map_err(StoreError::from)?;
         store.put(&kind, site, manifest)?;
-        self.bodies.insert(site.clone(), Arc::new(tokio::sync::Mutex::new(body)));
+        self.bodies.insert(site.clone(), body);
         Ok(())
     }
 
@@ -43,12 +42,11 @@ impl LiveRound {
     ///
     /// # Errors
     /// [`MessageError::NoManifest`] or [`MessageError::WrongPhase`].
-    pub fn body(&mut self, site: &SiteId, now: UnixSeconds) -> Result<SharedBody, MessageError> {
+    pub fn body(&mut self, site: &SiteId) -> Result<SharedBody, MessageError> {
         self.check_fresh()?;
         if !matches!(self.phase, Phase::Uploading(_)) && !self.uploaded.contains(site) {
             return Err(self.wrong_phase("masked updates", "uploading"));
         }
-        self.last_byte = Some(now);
         self.bodies.get(site).cloned().ok_or_else(|| MessageError::NoManifest { site: site.clone() })
     }
 

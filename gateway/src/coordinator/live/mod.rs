@@ -6,7 +6,6 @@ mod messages;
 mod registry;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use konclave_crypto::aggregator::{Agreeing, Collecting, Unmasking};
 use konclave_crypto::messages::{
@@ -19,10 +18,7 @@ use serde::{Deserialize, Serialize};
 pub use errors::{MessageError, RebuildError};
 pub use registry::LiveRounds;
 
-use crate::rounds_store::{BodyFile, Kind, RoundKey, RoundsStore, StoreError};
-
-/// A body that is being received; the lock is held by the one upload under way.
-pub type SharedBody = Arc<tokio::sync::Mutex<BodyFile>>;
+use crate::rounds_store::{Kind, RoundKey, RoundsStore, SharedBody, StoreError};
 
 /// One round under way.
 pub struct LiveRound {
@@ -81,22 +77,33 @@ impl LiveRound {
         roster: &Roster,
         agreed: bool,
     ) -> Result<Self, RebuildError> {
+        let stored = store.proposal::<StoredProposal>(&key)?;
+        // What came after the proposal was fixed is no part of it, though its bytes may be complete by now.
+        let counts = |site: &SiteId| {
+            let proposed = |stored: &StoredProposal| {
+                stored.proposal.manifests.iter().any(|manifest| manifest.header.site == *site)
+            };
+            stored.as_ref().is_none_or(proposed)
+        };
         let mut collecting = Collecting::new(context.clone(), roster.clone())?;
         let mut bodies = BTreeMap::new();
         let mut uploaded = BTreeSet::new();
         for (site, manifest) in store.all::<Manifest>(&Kind::Manifest(&key))? {
+            if !counts(&site) {
+                continue;
+            }
             let header = manifest.signed.header.clone();
             collecting.accept_manifest(&site, manifest)?;
-            let body = store
-                .open_body(&key, &site, header.body_bytes, header.body_root)
+            let (body, complete) = store
+                .share_body(&key, &site, header.body_bytes, header.body_root)
                 .map_err(StoreError::from)?;
-            if body.is_complete() {
+            if complete {
                 collecting.accept_body(&site, header.body_root, header.body_bytes)?;
                 uploaded.insert(site.clone());
             }
-            bodies.insert(site, Arc::new(tokio::sync::Mutex::new(body)));
+            bodies.insert(site, body);
         }
-        let phase = match store.proposal::<StoredProposal>(&key)? {
+        let phase = match stored {
             None => Phase::Uploading(collecting),
             Some(stored) => Self::rebuild_agreement(store, &key, collecting, &stored, agreed)?,
         };
@@ -187,6 +194,22 @@ impl LiveRound {
         match &self.phase {
             Phase::Unmasking(unmasking) => (unmasking.answered_by(), unmasking.sufficient()),
             Phase::Uploading(_) | Phase::Agreeing(..) | Phase::Closed => (BTreeSet::new(), false),
+        }
+    }
+
+    /// The sites of the proposal, once uploads are closed.
+    #[must_use]
+    pub fn proposed(&self) -> BTreeSet<SiteId> {
+        let manifests = self.proposal().map(|proposal| proposal.manifests.as_slice()).unwrap_or_default();
+        manifests.iter().map(|manifest| manifest.header.site.clone()).collect()
+    }
+
+    /// For each dealer, the sites that could not open the shares it dealt them.
+    #[must_use]
+    pub fn complaints(&self) -> BTreeMap<SiteId, BTreeSet<SiteId>> {
+        match &self.phase {
+            Phase::Unmasking(unmasking) => unmasking.complaints(),
+            Phase::Uploading(_) | Phase::Agreeing(..) | Phase::Closed => BTreeMap::new(),
         }
     }
 

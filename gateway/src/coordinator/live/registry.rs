@@ -34,6 +34,15 @@ impl LiveRounds {
         self.rounds.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
     }
 
+    /// Drops a round from memory whose phase was used up, or is ahead of what is durable: the next use brings it back.
+    /// Whoever still has it can send nothing into it. The caller does not hold the round.
+    pub fn discard(&self, key: &RoundKey) {
+        if let Some(live) = self.find(key) {
+            live.lock().unwrap_or_else(PoisonError::into_inner).retire();
+            self.forget(key);
+        }
+    }
+
     /// A job's roster, if it is in memory.
     #[must_use]
     pub fn roster(&self, job: &JobId) -> Option<Arc<Roster>> {

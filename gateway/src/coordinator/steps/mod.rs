@@ -8,37 +8,39 @@ mod setup;
 use konclave_crypto::{JobId, SiteId};
 
 use super::{CoordinatorError, Step};
-use crate::core::{App, Caller};
+use crate::core::{App, Caller, Held};
 use crate::projections::JobState;
 
 /// Carries out one step.
 ///
 /// # Errors
 /// [`CoordinatorError`]; it is safe to take the step again.
-pub(super) async fn execute(app: &App, id: &JobId, step: Step) -> Result<(), CoordinatorError> {
+pub(super) async fn execute(app: &App, held: &Held, id: &JobId, step: Step) -> Result<(), CoordinatorError> {
     let Some((job, policy)) = app.job_and_policy(id)? else { return Ok(()) };
     let policy = policy.as_ref();
     match step {
-        Step::FixCohort { sites } => setup::fix_cohort(app, &job, policy, sites).await,
-        Step::FixRoster => setup::fix_roster(app, &job, policy).await,
-        Step::StartJob => setup::start(app, &job).await,
-        Step::AbortJob { reason, culprits } => setup::abort(app, &job, reason, culprits).await,
-        Step::BeginRound { round, scoring } => match round::begin(app, &job, policy, round, scoring).await {
-            // Policy and model stay what they are, and so does a certificate that ran out: trying again would not help.
-            Err(error @ (CoordinatorError::Context(_) | CoordinatorError::Roster(_))) => {
-                setup::abort(app, &job, error.to_string(), std::collections::BTreeSet::new()).await
+        Step::FixCohort { sites } => setup::fix_cohort(app, held, &job, policy, sites).await,
+        Step::FixRoster => setup::fix_roster(app, held, &job, policy).await,
+        Step::StartJob => setup::start(app, held, &job).await,
+        Step::AbortJob { reason, culprits } => setup::abort(app, held, &job, reason, culprits).await,
+        Step::BeginRound { round, scoring } => {
+            match round::begin(app, held, &job, policy, round, scoring).await {
+                // Policy and model stay what they are, and so does a certificate that ran out: trying again would not help.
+                Err(error @ (CoordinatorError::Context(_) | CoordinatorError::Roster(_))) => {
+                    setup::abort(app, held, &job, error.to_string(), std::collections::BTreeSet::new()).await
+                }
+                done => done,
             }
-            done => done,
-        },
-        Step::CloseUploads { round } => round::close_uploads(app, &job, policy, round).await,
-        Step::CloseAgreement { round } => round::close_agreement(app, &job, policy, round).await,
-        Step::AbortRound { round, reason, culprits } => {
-            round::abort(app, &job, round, reason, culprits).await
         }
-        Step::OpenRound { round } => open::open(app, &job, policy, round).await,
-        Step::Score { round } => score::score(app, &job, policy, round).await,
-        Step::StateReward => score::state_reward(app, &job, policy).await,
-        Step::FinishJob => setup::finish(app, &job).await,
+        Step::CloseUploads { round } => round::close_uploads(app, held, &job, policy, round).await,
+        Step::CloseAgreement { round } => round::close_agreement(app, held, &job, policy, round).await,
+        Step::AbortRound { round, reason, culprits } => {
+            round::abort(app, held, &job, round, reason, culprits).await
+        }
+        Step::OpenRound { round } => open::open(app, held, &job, policy, round).await,
+        Step::Score { round } => score::score(app, held, &job, policy, round).await,
+        Step::StateReward => score::state_reward(app, held, &job, policy).await,
+        Step::FinishJob => setup::finish(app, held, &job).await,
     }
 }
 

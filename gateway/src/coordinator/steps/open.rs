@@ -15,7 +15,7 @@ use super::round::{abort, abort_for, close, round_object};
 use super::setup::deadline;
 use super::{caller, names};
 use crate::coordinator::CoordinatorError;
-use crate::core::{App, CommandError, EVALUATORS_ONLY, Entry};
+use crate::core::{App, CommandError, EVALUATORS_ONLY, Entry, Held};
 use crate::projections::{JobState, RoundState, to_hash};
 use crate::rounds_store::RoundKey;
 
@@ -38,6 +38,7 @@ enum Outcome {
 /// Opens the sums of the agreed set. Everything is computed from durable messages: after a crash, the same again.
 pub(super) async fn open(
     app: &App,
+    held: &Held,
     job: &JobState,
     policy: &RoundPolicy,
     round: RoundNumber,
@@ -45,16 +46,17 @@ pub(super) async fn open(
     let key = RoundKey { job: job.job.clone(), round };
     let missing = || CoordinatorError::Missing { what: key.to_string() };
     let known = job.rounds.get(&round).cloned().ok_or_else(missing)?;
-    let done = try_open(app, job, policy, &key, &known).await;
+    let done = try_open(app, held, job, policy, &key, &known).await;
     if done.is_err() {
         // The phase in memory was used up; the next try rebuilds it from the stored messages.
-        app.live().forget(&key);
+        app.live().discard(&key);
     }
     done
 }
 
 async fn try_open(
     app: &App,
+    held: &Held,
     job: &JobState,
     policy: &RoundPolicy,
     key: &RoundKey,
@@ -86,14 +88,14 @@ async fn try_open(
         .await?;
     match outcome {
         Outcome::Nothing => Ok(()),
-        Outcome::Abort(fault) => abort_for(app, job, round.round, &fault).await,
+        Outcome::Abort(fault) => abort_for(app, held, job, round.round, &fault).await,
         Outcome::Useless(error) => {
             let reason = format!("the opened sum was refused: {error}");
-            abort(app, job, round.round, reason, BTreeSet::new()).await
+            abort(app, held, job, round.round, reason, BTreeSet::new()).await
         }
         Outcome::Opened(opened, proposal, answered) => {
             let entries = entries(app, job, policy, round, opened, &proposal, &answered).await?;
-            app.append(&caller("open-round"), entries).await?;
+            app.append(held, &caller("open-round"), entries).await?;
             close(app, key.clone()).await
         }
     }
@@ -158,17 +160,20 @@ fn store(
 fn put_owned(app: &App, bytes: &[u8], job: &JobState) -> Result<Digest, CoordinatorError> {
     let digest = app.blobs().put_bytes(bytes)?;
     app.blobs().add_owner(&digest, &job.organisation)?;
+    // The ledger names it for all, also if an earlier round made the same bytes for the evaluators.
+    app.blobs().release(&digest, EVALUATORS_ONLY)?;
     Ok(digest)
 }
 
 /// Stores a blob that sites must not read: from the sum of a batch of three, two of its sites learn the third's
-/// update. The mark is durable before the ledger names the blob.
+/// update. The mark is durable before the ledger names the blob. Bytes that somebody has anyway, such as the parameters
+/// that the round began from, are not restricted.
 fn put_restricted(app: &App, bytes: &[u8]) -> Result<Digest, CoordinatorError> {
     let digest = Digest::of(bytes);
     if !app.blobs().exists(&digest) {
         app.blobs().put_bytes(bytes)?;
     }
-    app.blobs().add_owner(&digest, EVALUATORS_ONLY)?;
+    app.blobs().restrict(&digest, EVALUATORS_ONLY)?;
     Ok(digest)
 }
 

@@ -17,14 +17,16 @@ use konclave_policies::rounds::RoundPolicy;
 
 use super::setup::deadline;
 use super::{caller, names, object};
+use crate::coordinator::decide::some_of;
 use crate::coordinator::CoordinatorError;
-use crate::core::{App, CommandError, Entry};
+use crate::core::{App, CommandError, Entry, Held};
 use crate::projections::{JobState, to_digest, to_hash};
 use crate::rounds_store::{Kind, RoundKey};
 
 /// Signs the round's context and writes it to the ledger: before that, no site trains.
 pub(super) async fn begin(
     app: &App,
+    held: &Held,
     job: &JobState,
     policy: &RoundPolicy,
     round: RoundNumber,
@@ -69,7 +71,7 @@ pub(super) async fn begin(
     };
     let reason = if scoring { "a scoring round begins" } else { "a round begins" };
     let entry = Entry::new(round_object(job, round), reason, record).changing(None, Some(digest));
-    app.append(&caller("begin-round"), vec![entry]).await?;
+    app.append(held, &caller("begin-round"), vec![entry]).await?;
     Ok(())
 }
 
@@ -105,26 +107,38 @@ async fn encoding(
 /// Fixes the set of uploads that the sites are asked to agree on. From here on it never changes.
 pub(super) async fn close_uploads(
     app: &App,
+    held: &Held,
     job: &JobState,
     policy: &RoundPolicy,
     round: RoundNumber,
 ) -> Result<(), CoordinatorError> {
     let key = RoundKey { job: job.job.clone(), round };
-    let live = app.live_round(&key).await?;
+    let done = try_close_uploads(app, held, job, policy, &key).await;
+    if done.is_err() {
+        // The phase in memory may be used up; the next try rebuilds it from the stored messages.
+        app.live().discard(&key);
+    }
+    done
+}
+
+async fn try_close_uploads(
+    app: &App,
+    held: &Held,
+    job: &JobState,
+    policy: &RoundPolicy,
+    key: &RoundKey,
+) -> Result<(), CoordinatorError> {
+    let live = app.live_round(key).await?;
     let closes = UnixSeconds(deadline(app.clock().now(), policy.agree_seconds));
     let closed = app
         .blocking(move |app| {
             let mut live = live.lock().unwrap_or_else(PoisonError::into_inner);
-            let closed = live.close_uploads(app.rounds(), closes);
-            if closed.is_err() {
-                app.live().forget(&key);
-            }
-            Ok(closed?)
+            Ok(live.close_uploads(app.rounds(), closes)?)
         })
         .await?;
     match closed {
         Ok(()) => app.notify(),
-        Err(fault) => abort_for(app, job, round, &fault).await?,
+        Err(fault) => abort_for(app, held, job, key.round, &fault).await?,
     }
     Ok(())
 }
@@ -132,12 +146,28 @@ pub(super) async fn close_uploads(
 /// Writes the agreed set to the ledger, then opens the unmasking.
 pub(super) async fn close_agreement(
     app: &App,
+    held: &Held,
     job: &JobState,
     policy: &RoundPolicy,
     round: RoundNumber,
 ) -> Result<(), CoordinatorError> {
     let key = RoundKey { job: job.job.clone(), round };
-    let live = app.live_round(&key).await?;
+    let done = try_close_agreement(app, held, job, policy, &key).await;
+    if done.is_err() {
+        app.live().discard(&key);
+    }
+    done
+}
+
+async fn try_close_agreement(
+    app: &App,
+    held: &Held,
+    job: &JobState,
+    policy: &RoundPolicy,
+    key: &RoundKey,
+) -> Result<(), CoordinatorError> {
+    let round = key.round;
+    let live = app.live_round(key).await?;
     let (proposal, signed) = {
         let live = live.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(proposal) = live.proposal().cloned() else { return Ok(()) };
@@ -163,11 +193,11 @@ pub(super) async fn close_agreement(
     let reason = format!("{} sites signed the set of {}", signed.len(), proposal.agreed.len());
     let entry = Entry::new(round_object(job, round), reason, record)
         .changing(None, Some(to_hash(&proposal.agreed_digest())));
-    app.append(&caller("close-agreement"), vec![entry]).await?;
+    app.append(held, &caller("close-agreement"), vec![entry]).await?;
     let closed = live.lock().unwrap_or_else(PoisonError::into_inner).close_agreement();
     match closed {
         Ok(()) => app.notify(),
-        Err(fault) => abort_for(app, job, round, &fault).await?,
+        Err(fault) => abort_for(app, held, job, round, &fault).await?,
     }
     Ok(())
 }
@@ -175,16 +205,38 @@ pub(super) async fn close_agreement(
 /// Ends a round for a fault that the protocol found.
 pub(super) async fn abort_for(
     app: &App,
+    held: &Held,
     job: &JobState,
     round: RoundNumber,
     fault: &Abort,
 ) -> Result<(), CoordinatorError> {
-    abort(app, job, round, fault.to_string(), fault.culprits()).await
+    let (reason, culprits) = blame(fault);
+    abort(app, held, job, round, reason, culprits).await
+}
+
+/// What is told of a fault, and who is named for it. A sum out of range is the work of one of its sites: nobody knows
+/// which, and the others must not stand in the ledger as culprits.
+fn blame(fault: &Abort) -> (String, BTreeSet<SiteId>) {
+    match fault {
+        Abort::OutOfRange { batch, .. } => {
+            (format!("{fault}; one of {} sent it", some_of(batch)), BTreeSet::new())
+        }
+        Abort::TooFewUploads { .. }
+        | Abort::TooFewAgreed { .. }
+        | Abort::NoQuorum { .. }
+        | Abort::Unrecoverable { .. }
+        | Abort::BadDealing { .. }
+        | Abort::Bodies
+        | Abort::Read { .. }
+        | Abort::BodyChanged { .. }
+        | Abort::BodyFormat { .. } => (fault.to_string(), fault.culprits()),
+    }
 }
 
 /// Ends a round with nothing opened, and deletes what came of it.
 pub(super) async fn abort(
     app: &App,
+    held: &Held,
     job: &JobState,
     round: RoundNumber,
     reason: String,
@@ -197,7 +249,7 @@ pub(super) async fn abort(
         culprits: names(&culprits),
     };
     let entry = Entry::new(round_object(job, round), reason, record);
-    app.append(&caller("abort-round"), vec![entry]).await?;
+    app.append(held, &caller("abort-round"), vec![entry]).await?;
     close(app, RoundKey { job: job.job.clone(), round }).await
 }
 
@@ -209,4 +261,19 @@ pub(super) async fn close(app: &App, key: RoundKey) -> Result<(), CoordinatorErr
 
 pub(super) fn round_object(job: &JobState, round: RoundNumber) -> String {
     format!("{}/rounds/{round}", object(job))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sum_out_of_range_names_no_culprit_but_says_it_is_one_of_its_sites() {
+        let batch: BTreeSet<SiteId> = ["site-a", "site-b"].map(|name| name.parse().unwrap()).into();
+        let (reason, culprits) = blame(&Abort::OutOfRange { batch, coordinate: 7 });
+        assert!(reason.ends_with("one of site-a, site-b sent it"), "{reason}");
+        assert!(culprits.is_empty());
+        let dealer: SiteId = "site-a".parse().unwrap();
+        assert_eq!(blame(&Abort::BadDealing { dealer: dealer.clone() }).1, BTreeSet::from([dealer]));
+    }
 }

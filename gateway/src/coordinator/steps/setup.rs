@@ -8,12 +8,13 @@ use konclave_policies::rounds::RoundPolicy;
 
 use super::{caller, names, object};
 use crate::coordinator::CoordinatorError;
-use crate::core::{App, Entry};
+use crate::core::{App, Entry, Held};
 use crate::projections::{JobState, to_hash};
 use crate::rounds_store::RoundKey;
 
 pub(super) async fn fix_cohort(
     app: &App,
+    held: &Held,
     job: &JobState,
     policy: &RoundPolicy,
     sites: BTreeSet<SiteId>,
@@ -24,12 +25,13 @@ pub(super) async fn fix_cohort(
         deadline: deadline(app.clock().now(), policy.setup_seconds),
     };
     let entry = Entry::new(object(job), format!("{} sites consented", sites.len()), record);
-    app.append(&caller("fix-cohort"), vec![entry]).await?;
+    app.append(held, &caller("fix-cohort"), vec![entry]).await?;
     Ok(())
 }
 
 pub(super) async fn fix_roster(
     app: &App,
+    held: &Held,
     job: &JobState,
     policy: &RoundPolicy,
 ) -> Result<(), CoordinatorError> {
@@ -37,7 +39,7 @@ pub(super) async fn fix_roster(
         Ok(roster) => roster,
         // Each advertisement was checked when it came; only together do they fail, or a certificate ran out.
         Err(CoordinatorError::Roster(error)) => {
-            return abort(app, job, format!("no roster: {error}"), BTreeSet::new()).await;
+            return abort(app, held, job, format!("no roster: {error}"), BTreeSet::new()).await;
         }
         Err(error) => return Err(error),
     };
@@ -49,26 +51,31 @@ pub(super) async fn fix_roster(
         deadline: deadline(app.clock().now(), policy.setup_seconds),
     };
     let entry = Entry::new(object(job), "all keys are advertised", record).changing(None, Some(digest));
-    app.append(&caller("fix-roster"), vec![entry]).await?;
+    app.append(held, &caller("fix-roster"), vec![entry]).await?;
     Ok(())
 }
 
-pub(super) async fn start(app: &App, job: &JobState) -> Result<(), CoordinatorError> {
+pub(super) async fn start(app: &App, held: &Held, job: &JobState) -> Result<(), CoordinatorError> {
     let record = Record::JobStarted { job: job.job.to_string() };
-    app.append(&caller("start-job"), vec![Entry::new(object(job), "the key set-up is complete", record)])
-        .await?;
+    app.append(
+        held,
+        &caller("start-job"),
+        vec![Entry::new(object(job), "the key set-up is complete", record)],
+    )
+    .await?;
     Ok(())
 }
 
 pub(super) async fn abort(
     app: &App,
+    held: &Held,
     job: &JobState,
     reason: String,
     culprits: BTreeSet<SiteId>,
 ) -> Result<(), CoordinatorError> {
     let record =
         Record::JobAborted { job: job.job.to_string(), reason: reason.clone(), culprits: names(&culprits) };
-    app.append(&caller("abort-job"), vec![Entry::new(object(job), reason, record)]).await?;
+    app.append(held, &caller("abort-job"), vec![Entry::new(object(job), reason, record)]).await?;
     if let Some(round) = job.current_round() {
         let key = RoundKey { job: job.job.clone(), round: round.round };
         app.live().forget(&key);
@@ -77,11 +84,11 @@ pub(super) async fn abort(
     Ok(())
 }
 
-pub(super) async fn finish(app: &App, job: &JobState) -> Result<(), CoordinatorError> {
+pub(super) async fn finish(app: &App, held: &Held, job: &JobState) -> Result<(), CoordinatorError> {
     let parameters = to_hash(&job.parameters);
     let record = Record::JobFinished { job: job.job.to_string(), parameters };
     let entry = Entry::new(object(job), "all rounds are done", record).changing(None, Some(parameters));
-    app.append(&caller("finish-job"), vec![entry]).await?;
+    app.append(held, &caller("finish-job"), vec![entry]).await?;
     Ok(())
 }
 
