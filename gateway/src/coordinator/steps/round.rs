@@ -17,8 +17,8 @@ use konclave_policies::rounds::RoundPolicy;
 
 use super::setup::deadline;
 use super::{caller, names, object};
-use crate::coordinator::decide::some_of;
 use crate::coordinator::CoordinatorError;
+use crate::coordinator::decide::some_of;
 use crate::core::{App, CommandError, Entry, Held};
 use crate::projections::{JobState, to_digest, to_hash};
 use crate::rounds_store::{Kind, RoundKey};
@@ -217,20 +217,13 @@ pub(super) async fn abort_for(
 /// What is told of a fault, and who is named for it. A sum out of range is the work of one of its sites: nobody knows
 /// which, and the others must not stand in the ledger as culprits.
 fn blame(fault: &Abort) -> (String, BTreeSet<SiteId>) {
-    match fault {
-        Abort::OutOfRange { batch, .. } => {
-            (format!("{fault}; one of {} sent it", some_of(batch)), BTreeSet::new())
-        }
-        Abort::TooFewUploads { .. }
-        | Abort::TooFewAgreed { .. }
-        | Abort::NoQuorum { .. }
-        | Abort::Unrecoverable { .. }
-        | Abort::BadDealing { .. }
-        | Abort::Bodies
-        | Abort::Read { .. }
-        | Abort::BodyChanged { .. }
-        | Abort::BodyFormat { .. } => (fault.to_string(), fault.culprits()),
-    }
+    let (culprits, suspects) = (fault.culprits(), fault.suspects());
+    let reason = if culprits.is_empty() && !suspects.is_empty() {
+        format!("{fault}; at fault is at least one of {}", some_of(&suspects))
+    } else {
+        fault.to_string()
+    };
+    (reason, culprits)
 }
 
 /// Ends a round with nothing opened, and deletes what came of it.
@@ -271,7 +264,7 @@ mod tests {
     fn a_sum_out_of_range_names_no_culprit_but_says_it_is_one_of_its_sites() {
         let batch: BTreeSet<SiteId> = ["site-a", "site-b"].map(|name| name.parse().unwrap()).into();
         let (reason, culprits) = blame(&Abort::OutOfRange { batch, coordinate: 7 });
-        assert!(reason.ends_with("one of site-a, site-b sent it"), "{reason}");
+        assert!(reason.ends_with("at least one of site-a, site-b"), "{reason}");
         assert!(culprits.is_empty());
         let dealer: SiteId = "site-a".parse().unwrap();
         assert_eq!(blame(&Abort::BadDealing { dealer: dealer.clone() }).1, BTreeSet::from([dealer]));
