@@ -14,8 +14,7 @@ use tokio::sync::watch;
 
 use crate::auth::clients::Clients;
 use crate::auth::replay::UsedAssertions;
-use crate::auth::tokens::{TokenKeysError, Tokens};
-use crate::blobs::BlobStore;
+use crate::auth::tokens::{TokenKeys, TokenKeysError, Tokens};
 use crate::config::{Config, ConfigError};
 use crate::core::{App, Clock, CoreOptions, OpenError};
 use crate::folder::{Folder, SecretError, read_seed};
@@ -88,31 +87,24 @@ pub struct Gateway {
 pub struct Deployment {
     /// What the core is opened with.
     pub core: CoreOptions,
-    /// What the edge adds.
-    pub edge: Edge,
+    /// The keys that sign access tokens.
+    pub token_keys: TokenKeys,
+    /// Where traffic is recorded, if it is.
+    pub recorder: Option<Recorder>,
     /// The server's side of TLS.
     pub tls: rustls::ServerConfig,
 }
 
 impl Deployment {
-    /// Reads all of a deployment. Makes the blob folder and the file of used assertions if need be; the ledger is not
-    /// opened.
+    /// Reads all of a deployment and changes nothing in it: another gateway may be serving it.
     ///
     /// # Errors
     /// [`ServeError`] names the file at fault.
     pub fn read(config: Config, clock: Clock, recorder: Option<Recorder>) -> Result<Self, ServeError> {
         let folder = config.folder.clone();
         let tls = server_config(&folder)?;
-        let blobs = at(folder.blobs(), BlobStore::at)?;
-        let used = at(folder.used_assertions(), |path| UsedAssertions::open(path, clock.now()))?;
-        let tokens = Tokens::load(
-            config.settings.public_url.clone(),
-            &folder.keys(),
-            Clients::new(folder.clients()),
-            used,
-        )?;
+        let token_keys = TokenKeys::load(&folder.keys())?;
         let core = CoreOptions {
-            blobs,
             authorizer: authorizer(&folder)?,
             identity: IdentityKey::from_seed(read_seed(&folder.identity_key())?),
             certificate: gateway_certificate(&folder)?,
@@ -123,7 +115,7 @@ impl Deployment {
             on_stop: crate::writer::exit_process(),
             config,
         };
-        Ok(Self { core, edge: Edge { tokens: Arc::new(tokens), recorder }, tls })
+        Ok(Self { core, token_keys, recorder, tls })
     }
 }
 
@@ -161,16 +153,22 @@ fn at<T>(path: PathBuf, act: impl FnOnce(&std::path::Path) -> io::Result<T>) -> 
 }
 
 impl Gateway {
-    /// Opens a deployment: the ledger is verified and replayed, the operator's records are taken in.
+    /// Opens a deployment: the ledger is verified and replayed, the operator's records are taken in. Whatever else a
+    /// start changes in the folder is changed under the ledger's lock, which only one process holds.
     ///
     /// # Errors
     /// [`ServeError`].
     pub async fn open(deployment: Deployment) -> Result<Self, ServeError> {
         install_provider();
         let app = App::open(deployment.core).await?;
+        let config = app.config();
+        let used = at(config.folder.used_assertions(), |path| UsedAssertions::open(path, app.clock().now()))?;
+        let clients = Clients::new(config.folder.clients());
+        let tokens = Tokens::new(config.settings.public_url.clone(), deployment.token_keys, clients, used);
+        let edge = Edge { tokens: Arc::new(tokens), recorder: deployment.recorder };
         crate::intake::take_in(&app).await?;
         let tls = RustlsConfig::from_config(Arc::new(deployment.tls));
-        Ok(Self { app, edge: deployment.edge, tls })
+        Ok(Self { app, edge, tls })
     }
 
     /// The core.

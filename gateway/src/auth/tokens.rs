@@ -27,11 +27,14 @@ const TYPE: &str = "at+jwt";
 #[derive(Debug)]
 pub struct Tokens {
     issuer: String,
-    /// The current key first, then the one before it.
-    keys: Vec<SigningKey>,
+    keys: TokenKeys,
     clients: Clients,
     used: UsedAssertions,
 }
+
+/// The keys that sign and verify access tokens: the current one first, then the one before it.
+#[derive(Debug)]
+pub struct TokenKeys(Vec<SigningKey>);
 
 struct SigningKey {
     kid: String,
@@ -107,18 +110,12 @@ pub fn key_files(folder: &Path) -> Result<Vec<PathBuf>, TokenKeysError> {
     Ok(files.into_iter().map(|(_, path)| path).collect())
 }
 
-impl Tokens {
-    /// Loads the two newest keys of the folder: the current one and the one before it.
+impl TokenKeys {
+    /// Reads the two newest keys of the folder.
     ///
     /// # Errors
     /// [`TokenKeysError`].
-    pub fn load(
-        issuer: String,
-        keys: &Path,
-        clients: Clients,
-        used: UsedAssertions,
-    ) -> Result<Self, TokenKeysError> {
-        let folder = keys;
+    pub fn load(folder: &Path) -> Result<Self, TokenKeysError> {
         let keys = key_files(folder)?
             .iter()
             .take(2)
@@ -127,7 +124,15 @@ impl Tokens {
         if keys.is_empty() {
             return Err(TokenKeysError::None { folder: folder.to_owned() });
         }
-        Ok(Self { issuer, keys, clients, used })
+        Ok(Self(keys))
+    }
+}
+
+impl Tokens {
+    /// Tokens of an issuer for some clients.
+    #[must_use]
+    pub fn new(issuer: String, keys: TokenKeys, clients: Clients, used: UsedAssertions) -> Self {
+        Self { issuer, keys, clients, used }
     }
 
     /// The issuer: `iss` and `aud` of access tokens, `aud` of assertions.
@@ -173,7 +178,7 @@ impl Tokens {
             organisation: client.organisation.clone(),
             scope: scope.clone(),
         };
-        let key = self.keys.first().ok_or_else(|| ApiError::internal("no token key"))?;
+        let key = self.keys.0.first().ok_or_else(|| ApiError::internal("no token key"))?;
         let token = jwt::signed(&key.seed, TYPE, Some(&key.kid), &claims).map_err(ApiError::internal)?;
         Ok((token, scope))
     }
@@ -190,6 +195,7 @@ impl Tokens {
         }
         let key = self
             .keys
+            .0
             .iter()
             .find(|key| header.kid.as_deref() == Some(&key.kid))
             .ok_or_else(|| refused("its key is not one of /.well-known/jwks.json"))?;
@@ -216,7 +222,7 @@ impl Tokens {
     /// The public keys, current first.
     #[must_use]
     pub fn published(&self) -> JsonWebKeySet {
-        let keys = self.keys.iter().map(|key| JsonWebKey {
+        let keys = self.keys.0.iter().map(|key| JsonWebKey {
             kty: "OKP".to_owned(),
             crv: "Ed25519".to_owned(),
             x: URL_SAFE_NO_PAD.encode(key.public),
@@ -279,7 +285,7 @@ mod tests {
             }
         }
         let used = UsedAssertions::open(&folder.join("used.log"), NOW).unwrap();
-        Tokens::load(ISSUER.to_owned(), folder, Clients::new(folder), used).unwrap()
+        Tokens::new(ISSUER.to_owned(), TokenKeys::load(folder).unwrap(), Clients::new(folder), used)
     }
 
     fn client() -> Client {
@@ -330,7 +336,7 @@ mod tests {
     fn tokens_without_audience_or_of_another_issuer_type_or_key_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         let tokens = tokens(folder.path(), &[(1, 1)]);
-        let kid = tokens.keys[0].kid.clone();
+        let kid = tokens.keys.0[0].kid.clone();
         let claims = json!({
             "iss": ISSUER, "sub": "acme", "aud": ISSUER, "exp": NOW.get() + 60, "iat": NOW.get(), "jti": "x",
             "client_id": "acme", "organisation": "Acme", "scope": "auditor"
