@@ -15,6 +15,7 @@
 mod attacks;
 mod ledger;
 mod life;
+mod privacy;
 mod restarts;
 mod site;
 mod world;
