@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use crate::auth::clients::Clients;
 use crate::auth::replay::UsedAssertions;
 use crate::auth::tokens::{TokenKeys, TokenKeysError, Tokens};
+use crate::capacity::{Admission, Capacity, Connections, Requests};
 use crate::config::{Config, ConfigError};
 use crate::core::{App, Clock, CoreOptions, OpenError};
 use crate::folder::{Folder, SecretError, read_seed};
@@ -81,6 +82,7 @@ pub struct Gateway {
     app: App,
     edge: Edge,
     tls: RustlsConfig,
+    capacity: Capacity,
 }
 
 /// Everything but the core that a deployment's folder holds, read and checked.
@@ -165,10 +167,15 @@ impl Gateway {
         let used = at(config.folder.used_assertions(), |path| UsedAssertions::open(path, app.clock().now()))?;
         let clients = Clients::new(config.folder.clients());
         let tokens = Tokens::new(config.settings.public_url.clone(), deployment.token_keys, clients, used);
-        let edge = Edge { tokens: Arc::new(tokens), recorder: deployment.recorder };
+        let capacity = Capacity::claim(&config.settings.limits);
+        let edge = Edge {
+            tokens: Arc::new(tokens),
+            recorder: deployment.recorder,
+            requests: Requests::new(&capacity),
+        };
         crate::intake::take_in(&app).await?;
         let tls = RustlsConfig::from_config(Arc::new(deployment.tls));
-        Ok(Self { app, edge, tls })
+        Ok(Self { app, edge, tls, capacity })
     }
 
     /// The core.
@@ -189,7 +196,10 @@ impl Gateway {
         let (stop, stopped) = watch::channel(false);
         let coordinator = tokio::spawn(crate::coordinator::run(self.app.clone(), stopped.clone()));
         let intake = tokio::spawn(crate::intake::run(self.app.clone(), stopped));
-        let acceptor = RustlsAcceptor::new(self.tls).handshake_timeout(settings.timeouts.header());
+        let acceptor = Admission {
+            tls: RustlsAcceptor::new(self.tls).handshake_timeout(settings.timeouts.header()),
+            connections: Connections::new(self.capacity),
+        };
         let mut server = axum_server::from_tcp(listener)
             .map_err(listen)?
             .acceptor(acceptor)

@@ -13,11 +13,14 @@ use utoipa_axum::routes;
 use crate::auth::tokens::{LIFETIME, Tokens};
 use crate::core::App;
 use crate::error::ApiError;
-use crate::extract::{Form, Json};
+use crate::extract::{Form, Json, body_limit};
+
+/// The most bytes of a token request: anyone may send one, and an assertion has a few hundred.
+const FORM_BYTES: u64 = 16 << 10;
 
 /// The operations.
 pub fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(issue_token)).routes(routes!(read_jwks))
+    OpenApiRouter::new().routes(routes!(issue_token)).routes(routes!(read_jwks)).layer(body_limit(FORM_BYTES))
 }
 
 /// Ask for an access token
