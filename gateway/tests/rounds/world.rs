@@ -297,6 +297,7 @@ pub fn new_job(model: Digest, rounds: u32, scoring_rounds: Vec<u32>) -> NewJob {
         tasks: vec![TaskSpec {
             task: "Solubility/Solubility".to_owned(),
             kind: TaskKind::Regression,
+            unit: None,
             output: 0,
             center_micro: -2_890_000,
             scale_micro: 2_370_000,

@@ -37,6 +37,7 @@ pub(crate) fn ask(developer: &PartnerClient, rounds: u32, scoring_rounds: Vec<u3
         tasks: vec![TaskSpec {
             task: "Solubility/Solubility".to_owned(),
             kind: TaskKind::Regression,
+            unit: None,
             output: 0,
             center_micro: -3_000_000,
             scale_micro: 2_000_000,
