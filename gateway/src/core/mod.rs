@@ -27,6 +27,7 @@ pub use audience::{EVALUATORS_ONLY, EntryAudience, EntryReader};
 pub use caller::{Caller, IdempotencyKey};
 pub use clock::Clock;
 pub use commands::{CommandError, Entry};
+pub(crate) use jobs::Differenced;
 pub use members::{EnrolError, NewClient, NewMember};
 pub use open::{CoreOptions, OpenError, replay};
 

@@ -13,6 +13,8 @@
 )]
 
 mod attacks;
+mod differencing;
+mod idempotency;
 mod ledger;
 mod life;
 mod privacy;

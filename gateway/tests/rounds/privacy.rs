@@ -53,14 +53,15 @@ async fn status(world: &World, principal: &Principal, path: &str) -> StatusCode 
     world.send(principal, Method::GET, path, Vec::new(), true).await.0
 }
 
-async fn deposit(world: &World, index: usize) -> Deposit {
+/// A site's signed declaration of so many records.
+pub fn deposit_of(world: &World, index: usize, records: u64) -> NewDeposit {
     let statement = DepositStatement {
         site: site(index).to_string(),
         legal_entity: Some(format!("site-{index} Ltd")),
         data_class: DataClass::Training,
         catalogue_tasks: vec![TaskCount {
             task: "Solubility/Solubility".to_owned(),
-            records: 50,
+            records,
             unique_structures: 40,
             scaffolds: 12,
             censored: 0,
@@ -69,11 +70,11 @@ async fn deposit(world: &World, index: usize) -> Deposit {
         row_commitment: Hash::of(b"rows"),
         made_at: START,
     };
-    let statement = statements::sign(world.sites[&site(index)].key.seed(), &statement).unwrap();
-    world.post(&member(&site(index)), "/v1/deposits", &NewDeposit { statement }).await
+    NewDeposit { statement: statements::sign(world.sites[&site(index)].key.seed(), &statement).unwrap() }
 }
 
-async fn refuse(world: &World, job: &JobId, index: usize) {
+/// Lets a site refuse an invitation.
+pub async fn refuse(world: &World, job: &JobId, index: usize) {
     let statement = ConsentStatement {
         job: job.to_string(),
         site: site(index).to_string(),
@@ -91,7 +92,8 @@ async fn refuse(world: &World, job: &JobId, index: usize) {
 async fn scored() -> (World, JobId) {
     let mut world = World::new(6).await;
     for index in 1..=2 {
-        deposit(&world, index).await;
+        let new = deposit_of(&world, index, 50);
+        let _: Deposit = world.post(&member(&site(index)), "/v1/deposits", &new).await;
     }
     let job = world.request_job(1, vec![1]).await;
     world.play(&job, &Silent::default()).await;
