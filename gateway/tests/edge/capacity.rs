@@ -134,6 +134,7 @@ async fn no_body_is_read_from_who_has_not_the_seat() {
         "rounds/1/manifests/SITE",
         "rounds/1/agreement/SITE",
         "rounds/1/unmasking/SITE",
+        "rounds/1/uploads/SITE",
     ];
     for (sender, own) in [(&alpha, "alpha"), (&benchmark, "benchmark")] {
         let client = served.client_of(sender);
@@ -144,7 +145,10 @@ async fn no_body_is_read_from_who_has_not_the_seat() {
         for message in messages {
             for site in ["alpha", "beta", "benchmark"] {
                 let path = message.replace("SITE", site);
-                if site == own && own == "alpha" {
+                if site == own && own == "alpha" && message.contains("uploads") {
+                    let missing = put(&path, Body::from("a")).await.unwrap();
+                    problem(missing, 404, "not-found").await;
+                } else if site == own && own == "alpha" {
                     let large = put(&path, Body::from("a".repeat(70_000))).await.unwrap();
                     problem(large, 413, "too-large").await;
                 } else {

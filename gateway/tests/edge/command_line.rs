@@ -164,6 +164,25 @@ fn help_is_helpful() {
     assert_eq!(program(&["nonsense"]).status.code(), Some(2));
 }
 
+#[test]
+fn clients_and_members_have_ids_of_their_own() {
+    let folders = Folders::new();
+    folders.enrol("alpha", MemberRole::Site, 1);
+    folders.add_client("acme", "auditor", 2);
+    let key = folders.path("client.pub");
+    let dir = folders.dir();
+    for id in ["alpha", "gateway"] {
+        let of = ["--organisation", "Acme", "--role", "auditor", "--public-key", &key];
+        let said = fail(&[&["client", "add", "--dir", &dir, "--client-id", id][..], &of].concat());
+        assert!(said.contains("is the id of a member"), "{said}");
+    }
+    let (request, _) = enrolment_request("acme", MemberRole::Site, 3);
+    let (input, out) = (folders.path("request.json"), folders.path("out.json"));
+    std::fs::write(&input, serde_json::to_vec(&request).unwrap()).unwrap();
+    let said = fail(&["enrol", "--dir", &dir, "--request", &input, "--out", &out]);
+    assert!(said.contains("is the id of a client"), "{said}");
+}
+
 /// Every file of a folder with what it holds.
 fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
