@@ -69,3 +69,4 @@ pub use membership::{
 pub use merkle::{BODY_CHUNK_BYTES, BodyHasher, body_root};
 pub use round::HeaderFault;
 pub use state_codec::StateError;
+pub use transcript::Transcript;

@@ -1,4 +1,4 @@
-//! The one way in which this crate turns fields into bytes that are signed, hashed or fed to HKDF.
+//! The one way in which Konclave turns fields into bytes that are signed, hashed or fed to HKDF.
 //!
 //! A transcript starts with a label `konclave/v1/<what>` and holds every field behind its length (u64, big-endian),
 //! so two different lists of fields never give the same bytes. Numbers are fields of eight bytes, big-endian;
@@ -9,57 +9,61 @@ use zeroize::Zeroizing;
 use crate::digest::Digest;
 
 /// Bytes of one labelled list of fields. Erased on drop, because seed commitments pass through it.
-pub(crate) struct Transcript(Zeroizing<Vec<u8>>);
+pub struct Transcript(Zeroizing<Vec<u8>>);
 
 impl Transcript {
     /// Room for every transcript with a secret in it, so that none is left behind by a reallocation.
     const CAPACITY: usize = 1024;
 
     /// Starts the transcript `konclave/v1/<what>`.
-    pub(crate) fn new(what: &str) -> Self {
+    #[must_use]
+    pub fn new(what: &str) -> Self {
         let bytes = Zeroizing::new(Vec::with_capacity(Self::CAPACITY));
         Self(bytes).text(&format!("konclave/v1/{what}"))
     }
 
     /// Appends a byte string.
-    pub(crate) fn bytes(mut self, field: &[u8]) -> Self {
+    #[must_use]
+    pub fn bytes(mut self, field: &[u8]) -> Self {
         self.0.extend_from_slice(&(field.len() as u64).to_be_bytes());
         self.0.extend_from_slice(field);
         self
     }
 
     /// Appends a text.
-    pub(crate) fn text(self, field: &str) -> Self {
+    #[must_use]
+    pub fn text(self, field: &str) -> Self {
         self.bytes(field.as_bytes())
     }
 
     /// Appends a number.
-    pub(crate) fn number(self, field: u64) -> Self {
+    #[must_use]
+    pub fn number(self, field: u64) -> Self {
         self.bytes(&field.to_be_bytes())
     }
 
     /// Appends a digest.
-    pub(crate) fn digest(self, field: &Digest) -> Self {
+    #[must_use]
+    pub fn digest(self, field: &Digest) -> Self {
         self.bytes(field.as_bytes())
     }
 
     /// Appends a list: its length, then each item.
-    pub(crate) fn list<T>(
-        self,
-        items: impl ExactSizeIterator<Item = T>,
-        each: impl Fn(Self, T) -> Self,
-    ) -> Self {
+    #[must_use]
+    pub fn list<T>(self, items: impl ExactSizeIterator<Item = T>, each: impl Fn(Self, T) -> Self) -> Self {
         let counted = self.number(items.len() as u64);
         items.fold(counted, each)
     }
 
     /// The bytes, to be signed or used as HKDF info.
-    pub(crate) fn as_bytes(&self) -> &[u8] {
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
     /// SHA-256 of the bytes.
-    pub(crate) fn hash(&self) -> Digest {
+    #[must_use]
+    pub fn hash(&self) -> Digest {
         Digest::of(&self.0)
     }
 }

@@ -43,13 +43,25 @@ pub struct Settings {
 pub struct Limits {
     /// Bytes of a blob.
     pub blob_bytes: u64,
-    /// Bytes of a protocol message (key advertisement, ciphertexts, manifest, shares).
+    /// Bytes of a protocol message (key advertisement, ciphertexts, manifest, signature, shares).
     pub message_bytes: u64,
+    /// Open connections. A quarter of them is kept for clients with a certificate.
+    pub connections: u32,
+    /// Open connections from one address (of IPv6: from one /64 network) without a client certificate.
+    pub connections_per_address: u32,
+    /// Requests under way. At most half of them come without a client certificate.
+    pub requests: u32,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { blob_bytes: 4 << 30, message_bytes: 16 << 20 }
+        Self {
+            blob_bytes: 4 << 30,
+            message_bytes: 16 << 20,
+            connections: 512,
+            connections_per_address: 64,
+            requests: 1024,
+        }
     }
 }
 
@@ -59,6 +71,8 @@ impl Default for Limits {
 pub struct Timeouts {
     /// Without a byte of a request's body.
     pub body_idle_seconds: u32,
+    /// For all of a body that is read whole before it is looked at (all but blobs and masked updates).
+    pub body_seconds: u32,
     /// For the first request of a connection, or the headers of one.
     pub header_seconds: u32,
     /// For requests under way when the gateway is told to stop.
@@ -67,7 +81,7 @@ pub struct Timeouts {
 
 impl Default for Timeouts {
     fn default() -> Self {
-        Self { body_idle_seconds: 30, header_seconds: 15, shutdown_seconds: 10 }
+        Self { body_idle_seconds: 30, body_seconds: 120, header_seconds: 15, shutdown_seconds: 10 }
     }
 }
 
@@ -76,6 +90,12 @@ impl Timeouts {
     #[must_use]
     pub fn body_idle(&self) -> Duration {
         Duration::from_secs(self.body_idle_seconds.into())
+    }
+
+    /// See [`Timeouts::body_seconds`].
+    #[must_use]
+    pub fn body(&self) -> Duration {
+        Duration::from_secs(self.body_seconds.into())
     }
 
     /// See [`Timeouts::header_seconds`].
@@ -168,8 +188,19 @@ impl Settings {
         if self.limits.message_bytes < 64 << 10 {
             return value("limits.message_bytes", "must be at least 65536, or rounds cannot work");
         }
+        let counts = [
+            ("limits.connections", self.limits.connections),
+            ("limits.connections_per_address", self.limits.connections_per_address),
+            ("limits.requests", self.limits.requests),
+        ];
+        for (key, count) in counts {
+            if !(4..=1_000_000).contains(&count) {
+                return value(key, "must be 4 to 1000000");
+            }
+        }
         let timeouts = [
             ("timeouts.body_idle_seconds", self.timeouts.body_idle_seconds),
+            ("timeouts.body_seconds", self.timeouts.body_seconds),
             ("timeouts.header_seconds", self.timeouts.header_seconds),
             ("timeouts.shutdown_seconds", self.timeouts.shutdown_seconds),
         ];
@@ -201,17 +232,29 @@ impl Settings {
              blob_bytes = {}\n\
              # Bytes of a protocol message.\n\
              message_bytes = {}\n\
+             # Open connections. A quarter of them is kept for clients with a certificate.\n\
+             connections = {}\n\
+             # Open connections from one address without a client certificate.\n\
+             connections_per_address = {}\n\
+             # Requests under way. At most half of them come without a client certificate.\n\
+             requests = {}\n\
              \n\
              [timeouts]\n\
              # Seconds without a byte of a request's body.\n\
              body_idle_seconds = {}\n\
+             # Seconds for all of a body that is read whole: all but blobs and masked updates.\n\
+             body_seconds = {}\n\
              # Seconds for a connection's first request and for a request's headers.\n\
              header_seconds = {}\n\
              # Seconds for requests under way when the gateway is told to stop.\n\
              shutdown_seconds = {}\n",
             limits.blob_bytes,
             limits.message_bytes,
+            limits.connections,
+            limits.connections_per_address,
+            limits.requests,
             timeouts.body_idle_seconds,
+            timeouts.body_seconds,
             timeouts.header_seconds,
             timeouts.shutdown_seconds,
         )

@@ -1,5 +1,6 @@
-//! Extractors whose rejections are problem documents that name the field: `Json`, `Form`,
-//! `Query`, `Path`.
+//! Extractors whose rejections are problem documents that name the field: `Json`, `Message`, `Form`, `Query`, `Path`.
+
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
@@ -12,6 +13,7 @@ use konclave_openapi::page::PageQuery;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::core::App;
 use crate::error::ApiError;
 
 /// The most bytes a request body may have where a route states nothing else.
@@ -31,9 +33,14 @@ pub(crate) fn limit_of(extensions: &axum::http::Extensions) -> u64 {
     extensions.get::<BodyLimit>().map_or(DEFAULT_BODY_LIMIT, |limit| limit.0)
 }
 
-/// Reads a whole body, at most `limit` bytes of it.
-pub(crate) async fn read_body(headers: &HeaderMap, body: Body, limit: u64) -> Result<Bytes, ApiError> {
-    let announced = headers
+/// How long all of a body may take that is read whole; a layer puts it into the request's extensions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BodyTime(pub Duration);
+
+/// Reads a whole body, at most `limit` bytes of it and in its time.
+pub(crate) async fn read_body(parts: &Parts, body: Body, limit: u64) -> Result<Bytes, ApiError> {
+    let announced = parts
+        .headers
         .get(header::CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok())
         .and_then(|text| text.parse::<u64>().ok());
@@ -41,15 +48,25 @@ pub(crate) async fn read_body(headers: &HeaderMap, body: Body, limit: u64) -> Re
         return Err(ApiError::too_large(limit));
     }
     let most = usize::try_from(limit).unwrap_or(usize::MAX);
-    axum::body::to_bytes(body, most).await.map_err(|error| body_error(&error, limit))
+    let reading = axum::body::to_bytes(body, most);
+    let read = match parts.extensions.get::<BodyTime>() {
+        Some(BodyTime(time)) => tokio::time::timeout(*time, reading).await.map_err(|_| {
+            ApiError::invalid_request(format!(
+                "the body did not arrive within {} s; send it again",
+                time.as_secs()
+            ))
+        })?,
+        None => reading.await,
+    };
+    read.map_err(|error| body_error(&error, limit))
 }
 
 /// Reads a whole JSON body, at most `limit` bytes of it, without parsing it.
-pub(crate) async fn read_json_body(headers: &HeaderMap, body: Body, limit: u64) -> Result<Bytes, ApiError> {
-    if !is_json(headers) {
+pub(crate) async fn read_json_body(parts: &Parts, body: Body, limit: u64) -> Result<Bytes, ApiError> {
+    if !is_json(&parts.headers) {
         return Err(ApiError::UnsupportedMediaType { expected: "application/json" });
     }
-    read_body(headers, body, limit).await
+    read_body(parts, body, limit).await
 }
 
 /// Says why a body broke off: its limit, its silence, or its connection.
@@ -73,7 +90,21 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
         let (parts, body) = request.into_parts();
-        let bytes = read_json_body(&parts.headers, body, limit_of(&parts.extensions)).await?;
+        let bytes = read_json_body(&parts, body, limit_of(&parts.extensions)).await?;
+        parse_json(&bytes).map(Self)
+    }
+}
+
+/// A message of the protocol: a JSON body of at most `limits.message_bytes`.
+#[derive(Debug, Clone, Copy)]
+pub struct Message<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequest<App> for Message<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
+        let (parts, body) = request.into_parts();
+        let bytes = read_json_body(&parts, body, app.config().settings.limits.message_bytes).await?;
         parse_json(&bytes).map(Self)
     }
 }
@@ -181,7 +212,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Form<T> {
         if media.is_none_or(|media| media.split(';').next().unwrap_or_default().trim() != expected) {
             return Err(ApiError::UnsupportedMediaType { expected });
         }
-        let bytes = read_body(&parts.headers, body, limit_of(&parts.extensions)).await?;
+        let bytes = read_body(&parts, body, limit_of(&parts.extensions)).await?;
         parse_form(&bytes).map(Self)
     }
 }

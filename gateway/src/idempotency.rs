@@ -39,7 +39,7 @@ impl<T: DeserializeOwned> FromRequest<App> for Command<T> {
         let principal = Principal::from_request_parts(&mut parts, app).await?;
         let id = RequestId::from_request_parts(&mut parts, app).await?;
         let key = idempotency_key(&parts.headers)?.map(str::to_owned);
-        let bytes = read_json_body(&parts.headers, body, limit_of(&parts.extensions)).await?;
+        let bytes = read_json_body(&parts, body, limit_of(&parts.extensions)).await?;
         let mut caller = caller(&principal, &id);
         caller.idempotency = key.map(|key| {
             IdempotencyKey::new(&principal.id, &route(&parts.method, parts.uri.path()), &key, &bytes)

@@ -4,7 +4,8 @@
 //! what the coordinator decided, relays the messages of secure aggregation, and opens sums that only the agreed set of
 //! sites can open. Its state is a fold over the ledger: it can be stopped at any instant and started anew.
 //!
-//! The edge (`cli`, `config`, `tls`, `auth`, `extract`, `error`, `request`, `router`, `routes`, `blobs`, `traffic`)
+//! The edge (`cli`, `config`, `tls`, `auth`, `extract`, `error`, `request`, `router`, `routes`, `blobs`,
+//! `capacity`, `traffic`)
 //! knows HTTP; the core (`core`, `writer`, `projections`, `coordinator`, `rounds_store`) does not.
 //!
 //! What it is not: it never sees one site's update unmasked, holds no data of a site, and nothing attests the
@@ -12,6 +13,7 @@
 
 pub mod auth;
 pub mod blobs;
+pub mod capacity;
 pub mod cli;
 pub mod config;
 pub mod coordinator;

@@ -14,8 +14,10 @@ use tower_http::timeout::TimeoutBody;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::auth::tokens::Tokens;
+use crate::capacity::{Requests, bounded};
 use crate::core::App;
 use crate::error::ApiError;
+use crate::extract::BodyTime;
 use crate::traffic::{Recorder, record};
 use crate::{request, routes};
 
@@ -50,6 +52,8 @@ pub struct Edge {
     pub tokens: Arc<Tokens>,
     /// Where traffic is recorded, if it is.
     pub recorder: Option<Recorder>,
+    /// The requests under way.
+    pub requests: Requests,
 }
 
 /// The whole service.
@@ -60,18 +64,19 @@ pub fn router(app: App, edge: Edge) -> Router {
 
 /// Puts around some operations what surrounds all of them; outermost last.
 pub(crate) fn surrounded(operations: Router<App>, app: &App, edge: Edge) -> Router<App> {
-    let idle = app.config().settings.timeouts.body_idle();
+    let timeouts = app.config().settings.timeouts;
+    let times = (timeouts.body_idle(), BodyTime(timeouts.body()));
     let router = operations
         .fallback(nothing_here)
         .method_not_allowed_fallback(other_method)
         .layer(Extension(edge.tokens))
-        .layer(from_fn(move |request: Request, next: Next| idle_timeout(idle, request, next)))
+        .layer(from_fn(move |request: Request, next: Next| time_bodies(times, request, next)))
         .layer(CatchPanicLayer::custom(request::panicked));
     let router = match edge.recorder {
         Some(recorder) => router.layer(from_fn_with_state(recorder, record)),
         None => router,
     };
-    router.layer(from_fn(request::surround))
+    router.layer(from_fn_with_state(edge.requests, bounded)).layer(from_fn(request::surround))
 }
 
 async fn nothing_here(uri: Uri) -> ApiError {
@@ -82,7 +87,9 @@ async fn other_method(method: Method) -> ApiError {
     ApiError::MethodNotAllowed { method: method.to_string() }
 }
 
-/// Gives up on a body that stops arriving, however long it may take in all.
-async fn idle_timeout(idle: Duration, request: Request, next: Next) -> Response {
+/// Gives up on a body that stops arriving, however long it may take in all; what reads one whole also has a time for
+/// all of it.
+async fn time_bodies((idle, whole): (Duration, BodyTime), mut request: Request, next: Next) -> Response {
+    request.extensions_mut().insert(whole);
     next.run(request.map(|body| Body::new(TimeoutBody::new(idle, body)))).await
 }

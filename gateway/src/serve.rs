@@ -14,8 +14,8 @@ use tokio::sync::watch;
 
 use crate::auth::clients::Clients;
 use crate::auth::replay::UsedAssertions;
-use crate::auth::tokens::{TokenKeysError, Tokens};
-use crate::blobs::BlobStore;
+use crate::auth::tokens::{TokenKeys, TokenKeysError, Tokens};
+use crate::capacity::{Admission, Capacity, Connections, Requests};
 use crate::config::{Config, ConfigError};
 use crate::core::{App, Clock, CoreOptions, OpenError};
 use crate::folder::{Folder, SecretError, read_seed};
@@ -82,37 +82,31 @@ pub struct Gateway {
     app: App,
     edge: Edge,
     tls: RustlsConfig,
+    capacity: Capacity,
 }
 
 /// Everything but the core that a deployment's folder holds, read and checked.
 pub struct Deployment {
     /// What the core is opened with.
     pub core: CoreOptions,
-    /// What the edge adds.
-    pub edge: Edge,
+    /// The keys that sign access tokens.
+    pub token_keys: TokenKeys,
+    /// Where traffic is recorded, if it is.
+    pub recorder: Option<Recorder>,
     /// The server's side of TLS.
     pub tls: rustls::ServerConfig,
 }
 
 impl Deployment {
-    /// Reads all of a deployment. Makes the blob folder and the file of used assertions if need be; the ledger is not
-    /// opened.
+    /// Reads all of a deployment and changes nothing in it: another gateway may be serving it.
     ///
     /// # Errors
     /// [`ServeError`] names the file at fault.
     pub fn read(config: Config, clock: Clock, recorder: Option<Recorder>) -> Result<Self, ServeError> {
         let folder = config.folder.clone();
         let tls = server_config(&folder)?;
-        let blobs = at(folder.blobs(), BlobStore::at)?;
-        let used = at(folder.used_assertions(), |path| UsedAssertions::open(path, clock.now()))?;
-        let tokens = Tokens::load(
-            config.settings.public_url.clone(),
-            &folder.keys(),
-            Clients::new(folder.clients()),
-            used,
-        )?;
+        let token_keys = TokenKeys::load(&folder.keys())?;
         let core = CoreOptions {
-            blobs,
             authorizer: authorizer(&folder)?,
             identity: IdentityKey::from_seed(read_seed(&folder.identity_key())?),
             certificate: gateway_certificate(&folder)?,
@@ -123,7 +117,7 @@ impl Deployment {
             on_stop: crate::writer::exit_process(),
             config,
         };
-        Ok(Self { core, edge: Edge { tokens: Arc::new(tokens), recorder }, tls })
+        Ok(Self { core, token_keys, recorder, tls })
     }
 }
 
@@ -161,17 +155,28 @@ fn at<T>(path: PathBuf, act: impl FnOnce(&std::path::Path) -> io::Result<T>) -> 
 }
 
 impl Gateway {
-    /// Opens a deployment: the ledger is verified and replayed, the operator's records are taken in.
+    /// Opens a deployment: the ledger is verified and replayed, the operator's records are taken in. Whatever else a
+    /// start changes in the folder is changed under the ledger's lock, which only one process holds.
     ///
     /// # Errors
     /// [`ServeError`].
     pub async fn open(deployment: Deployment) -> Result<Self, ServeError> {
         install_provider();
         let app = App::open(deployment.core).await?;
+        let config = app.config();
+        let used = at(config.folder.used_assertions(), |path| UsedAssertions::open(path, app.clock().now()))?;
+        let clients = Clients::new(config.folder.clients());
+        let tokens = Tokens::new(config.settings.public_url.clone(), deployment.token_keys, clients, used);
+        let capacity = Capacity::claim(&config.settings.limits);
+        let edge = Edge {
+            tokens: Arc::new(tokens),
+            recorder: deployment.recorder,
+            requests: Requests::new(&capacity),
+        };
         // What is not taken in does not keep the gateway down: `intake::run` tells it and tries again.
         drop(crate::intake::take_in(&app).await);
         let tls = RustlsConfig::from_config(Arc::new(deployment.tls));
-        Ok(Self { app, edge: deployment.edge, tls })
+        Ok(Self { app, edge, tls, capacity })
     }
 
     /// The core.
@@ -192,7 +197,10 @@ impl Gateway {
         let (stop, stopped) = watch::channel(false);
         let coordinator = tokio::spawn(crate::coordinator::run(self.app.clone(), stopped.clone()));
         let intake = tokio::spawn(crate::intake::run(self.app.clone(), stopped));
-        let acceptor = RustlsAcceptor::new(self.tls).handshake_timeout(settings.timeouts.header());
+        let acceptor = Admission {
+            tls: RustlsAcceptor::new(self.tls).handshake_timeout(settings.timeouts.header()),
+            connections: Connections::new(self.capacity),
+        };
         let mut server = axum_server::from_tcp(listener)
             .map_err(listen)?
             .acceptor(acceptor)

@@ -1,6 +1,6 @@
 //! Jobs: requests for federated learning.
 
-use konclave_crypto::{Digest, JobId, RoundNumber, SiteId};
+use konclave_crypto::{Digest, JobId, RoundNumber, SiteId, Transcript};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -17,12 +17,16 @@ pub enum TaskKind {
 /// One task of a multi-task model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(example = json!({"task": "Solubility/Solubility", "kind": "regression", "output": 1, "center_micro": -2890000, "scale_micro": 2370000}))]
+#[schema(example = json!({"task": "Solubility/Solubility", "kind": "regression", "unit": "log mol/L", "output": 1, "center_micro": -2890000, "scale_micro": 2370000}))]
 pub struct TaskSpec {
     /// The catalogue's key, `Test/Test_Type`.
     pub task: String,
     /// How its label is learned.
     pub kind: TaskKind,
+    /// The unit of its labels as the catalogue spells it; sites leave rows in another unit out. Units are not compared
+    /// without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<String>,
     /// Which output of the model.
     pub output: u16,
     /// Subtracted from a label before training, x 1e-6 (0 for classification).
@@ -91,34 +95,23 @@ impl NewJob {
     /// The digest of all that decides how a site trains: model, tasks and training specification.
     ///
     /// It is the `training` of every round context of the job, so that a gateway cannot have two sites train
-    /// differently under one context. SHA-256 over the label `konclave/v1/training` and the fields in order: numbers as
-    /// 8 bytes little-endian, text behind its length.
+    /// differently under one context. SHA-256 of the transcript `konclave/v1/training` with the fields in order; an
+    /// absent unit is an empty list, a present one a list of one.
     #[must_use]
     pub fn training_digest(&self) -> Digest {
-        fn number(bytes: &mut Vec<u8>, value: u64) {
-            bytes.extend_from_slice(&value.to_le_bytes());
-        }
-        fn text(bytes: &mut Vec<u8>, value: &str) {
-            number(bytes, value.len() as u64);
-            bytes.extend_from_slice(value.as_bytes());
-        }
-        let mut bytes = Vec::new();
-        text(&mut bytes, "konclave/v1/training");
-        bytes.extend_from_slice(self.model.as_bytes());
-        number(&mut bytes, self.tasks.len() as u64);
-        for TaskSpec { task, kind, output, center_micro, scale_micro } in &self.tasks {
-            text(&mut bytes, task);
-            text(
-                &mut bytes,
-                match kind {
+        let task = |transcript: Transcript, task: &TaskSpec| {
+            let TaskSpec { task, kind, unit, output, center_micro, scale_micro } = task;
+            transcript
+                .text(task)
+                .text(match kind {
                     TaskKind::Regression => "regression",
                     TaskKind::Classification => "classification",
-                },
-            );
-            number(&mut bytes, u64::from(*output));
-            number(&mut bytes, center_micro.cast_unsigned());
-            number(&mut bytes, scale_micro.cast_unsigned());
-        }
+                })
+                .list(unit.iter(), |transcript, unit| transcript.text(unit))
+                .number((*output).into())
+                .number(center_micro.cast_unsigned())
+                .number(scale_micro.cast_unsigned())
+        };
         let TrainingSpec {
             local_epochs,
             batch_size,
@@ -128,24 +121,20 @@ impl NewJob {
             optimizer,
             seed,
         } = &self.training;
-        for value in [
-            u64::from(*local_epochs),
-            u64::from(*batch_size),
-            u64::from(*learning_rate_micro),
-            u64::from(*weight_decay_micro),
-            u64::from(*proximal_mu_micro),
-            *seed,
-        ] {
-            number(&mut bytes, value);
-        }
-        text(
-            &mut bytes,
-            match optimizer {
+        Transcript::new("training")
+            .digest(&self.model)
+            .list(self.tasks.iter(), task)
+            .number((*local_epochs).into())
+            .number((*batch_size).into())
+            .number((*learning_rate_micro).into())
+            .number((*weight_decay_micro).into())
+            .number((*proximal_mu_micro).into())
+            .number(*seed)
+            .text(match optimizer {
                 Optimizer::Adamw => "adamw",
                 Optimizer::Sgd => "sgd",
-            },
-        );
-        Digest::of(&bytes)
+            })
+            .hash()
     }
 }
 
@@ -245,4 +234,58 @@ pub struct RosterView {
 pub struct Ciphertexts {
     /// The ciphertexts.
     pub ciphertexts: Vec<konclave_crypto::setup::KemCiphertext>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job() -> NewJob {
+        let text = serde_json::json!({
+            "name": "a job", "purpose": "p", "model": "07".repeat(32), "tasks": [
+                {"task": "A/B", "kind": "regression", "output": 0, "center_micro": -5, "scale_micro": 1_000_000},
+                {"task": "C/D", "kind": "classification", "unit": "", "output": 1, "center_micro": 0,
+                 "scale_micro": 1_000_000}
+            ],
+            "training": {"local_epochs": 1, "batch_size": 32, "learning_rate_micro": 1000, "weight_decay_micro": 0,
+                         "proximal_mu_micro": 0, "optimizer": "adamw", "seed": 7},
+            "server_rate_micro": 1_000_000, "rounds": 1, "scoring_rounds": [], "invited": [], "budget_micro": "0",
+        });
+        serde_json::from_value(text).unwrap()
+    }
+
+    /// Made without this crate: SHA-256 over the label and the fields, each behind its length.
+    #[test]
+    fn the_training_digest_is_the_one_written_down() {
+        assert_eq!(
+            job().training_digest().to_string(),
+            "8aa3bc7684d0a334d0d7eafbd5da756b7301901362f1679a78738d96c8bce5a7"
+        );
+    }
+
+    #[test]
+    fn every_part_of_the_training_is_in_its_digest() {
+        let changes: [fn(&mut NewJob); 14] = [
+            |job| job.model = Digest([8; 32]),
+            |job| job.tasks.truncate(1),
+            |job| job.tasks[0].task.push('x'),
+            |job| job.tasks[0].kind = TaskKind::Classification,
+            |job| job.tasks[0].unit = Some(String::new()),
+            |job| job.tasks[1].unit = None,
+            |job| job.tasks[0].unit = Some("uM".to_owned()),
+            |job| job.tasks[0].output = 2,
+            |job| job.tasks[0].center_micro = 5,
+            |job| job.tasks[0].scale_micro = 2,
+            |job| job.training.local_epochs = 2,
+            |job| job.training.batch_size = 2,
+            |job| job.training.optimizer = Optimizer::Sgd,
+            |job| job.training.seed = 8,
+        ];
+        let mut digests = std::collections::BTreeSet::from([job().training_digest()]);
+        for (index, change) in changes.into_iter().enumerate() {
+            let mut changed = job();
+            change(&mut changed);
+            assert!(digests.insert(changed.training_digest()), "change {index}");
+        }
+    }
 }

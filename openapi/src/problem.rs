@@ -28,6 +28,12 @@ pub struct Problem {
     /// The fields or parties at fault, where they can be named.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub errors: Vec<FieldError>,
+    /// From `POST /oauth/token` alone, the error code of OAuth (RFC 6749, section 5.2).
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub error: Option<String>,
+    /// Beside `error`: the detail, as OAuth clients look for it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub error_description: Option<String>,
 }
 
 /// One field, row or party at fault.
@@ -120,6 +126,8 @@ impl Problem {
             detail: detail.into(),
             request_id: request_id.into(),
             errors: Vec::new(),
+            error: None,
+            error_description: None,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Enrolled sites.
 
-use konclave_crypto::{Digest, MembershipCertificate, SiteId};
+use konclave_crypto::{Digest, MembershipCertificate, SiteId, Transcript};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -45,21 +45,15 @@ impl EnrolmentRequest {
     /// identity key (32 bytes), witness key and TLS request, each with its length in front (u64, big-endian).
     #[must_use]
     pub fn signed_bytes(&self) -> Vec<u8> {
-        let fields: [&[u8]; 7] = [
-            b"konclave/v1/enrolment-request",
-            self.site.as_str().as_bytes(),
-            self.legal_entity.as_bytes(),
-            self.role.as_str().as_bytes(),
-            self.identity_key.as_bytes(),
-            self.witness_vkey.as_bytes(),
-            self.tls_request.as_bytes(),
-        ];
-        let mut bytes = Vec::new();
-        for field in fields {
-            bytes.extend_from_slice(&(field.len() as u64).to_be_bytes());
-            bytes.extend_from_slice(field);
-        }
-        bytes
+        Transcript::new("enrolment-request")
+            .text(self.site.as_str())
+            .text(&self.legal_entity)
+            .text(self.role.as_str())
+            .bytes(self.identity_key.as_bytes())
+            .text(&self.witness_vkey)
+            .text(&self.tls_request)
+            .as_bytes()
+            .to_vec()
     }
 
     /// What the site's and the gateway's operators compare out of band: the SHA-256 of the signed bytes.
@@ -103,6 +97,15 @@ mod tests {
             "witness_vkey": "alpha+1+x", "tls_request": "pem", "signature": format!("{}==", "A".repeat(86)),
         });
         serde_json::from_value(text).unwrap()
+    }
+
+    /// Made without this crate: SHA-256 over the label and the fields, each behind its length.
+    #[test]
+    fn the_fingerprint_is_the_one_written_down() {
+        assert_eq!(
+            request().fingerprint().to_string(),
+            "53e259e5f7040470c3ba2c6cf222f41f93567e77041b6243df76f8f172d8344f"
+        );
     }
 
     #[test]

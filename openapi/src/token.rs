@@ -6,9 +6,8 @@ use utoipa::ToSchema;
 /// The only assertion type taken (RFC 7523, section 2.2).
 pub const CLIENT_ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
-/// The form of a token request.
+/// The form of a token request. Parameters that are not known are passed over (RFC 6749, section 3.2).
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 pub struct TokenRequest {
     /// `client_credentials`.
     pub grant_type: String,
@@ -16,6 +15,9 @@ pub struct TokenRequest {
     pub client_assertion_type: String,
     /// A JWT signed (EdDSA) with the client's registered key: `iss` = `sub` = client id, `aud` = the issuer, a fresh `jti`, `exp` at most five minutes ahead.
     pub client_assertion: String,
+    /// The client id, if sent: the assertion's `sub` (RFC 7521, section 4.2).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<String>,
     /// Wanted scopes, separated by spaces; all that the client has without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scope: Option<String>,

@@ -41,7 +41,7 @@ const EXPECTED: &str = "
     take-part-in-round  ---      ---   --- ---     ---       ---     y--
     read-round          yyy      yyy   y-- yyy     yyy       yyy     yyy
     evaluate            ---      ---   --- ---     yyy       ---     ---
-    read-evaluation     yyy      yyy   y-- yyy     yyy       yyy     yyy
+    read-evaluation     yyy      ---   y-- yyy     yyy       yyy     ---
     read-contribution   ---      y--   y-- yyy     ---       yyy     y--
     read-statement      ---      y--   y-- yyy     ---       yyy     y--
     create-deposit      ---      y--   --- ---     y--       ---     y--

@@ -18,7 +18,6 @@ const CLOCK_SKEW: u64 = 5;
 #[derive(Debug, Clone, Deserialize)]
 struct Claims {
     iss: String,
-    sub: String,
     aud: Audience,
     exp: u64,
     jti: String,
@@ -134,7 +133,8 @@ fn claimed_subject(assertion: &str) -> Option<ClientId> {
 }
 
 fn check(claims: &Claims, client: &ClientId, issuer: &str, now: UnixSeconds) -> Result<(), AssertionError> {
-    if claims.sub != client.as_str() || claims.iss != claims.sub {
+    // The key was found under `sub`, so that it is the client's; `iss` is the one left to check.
+    if claims.iss != client.as_str() {
         return Err(AssertionError::Subject);
     }
     if !claims.aud.is_only(issuer) {

@@ -25,12 +25,7 @@ pub fn authorize(
     action: Action,
     resource: &Resource,
 ) -> Result<(), ApiError> {
-    let asking = konclave_policies::authorization::Principal {
-        id: principal.id.clone(),
-        roles: principal.roles.clone(),
-        organisation: principal.organisation.clone(),
-    };
-    let decision = authorizer.decide(&asking, action, resource);
+    let decision = authorizer.decide(&principal.asking(), action, resource);
     if decision.allow {
         tracing::debug!(principal = %principal, %action, policies = ?decision.policy_ids, "allowed");
         return Ok(());
@@ -42,6 +37,23 @@ pub fn authorize(
         resource: format!("{} {}", resource.kind, resource.id),
         policy_ids: decision.policy_ids,
     })
+}
+
+/// Whether the policies allow it: for leaving out of an answer what a principal may not see.
+#[must_use]
+pub fn may(authorizer: &Authorizer, principal: &Principal, action: Action, resource: &Resource) -> bool {
+    authorizer.decide(&principal.asking(), action, resource).allow
+}
+
+impl Principal {
+    /// The principal in the policies' terms.
+    fn asking(&self) -> konclave_policies::authorization::Principal {
+        konclave_policies::authorization::Principal {
+            id: self.id.clone(),
+            roles: self.roles.clone(),
+            organisation: self.organisation.clone(),
+        }
+    }
 }
 
 impl fmt::Display for Principal {

@@ -77,7 +77,7 @@ impl FromRequestParts<App> for Principal {
             parts.extensions.get::<Arc<TlsInfo>>().and_then(|tls| tls.peer_certificates.first().cloned());
         let principal = match certificate {
             Some(der) => member(app, &der)?,
-            None => client(parts, app.clock().now())?,
+            None => client(parts, app.clock().now()).await?,
         };
         parts.extensions.insert(principal.clone());
         Ok(principal)
@@ -143,7 +143,7 @@ impl PresentedCertificate {
 }
 
 /// The partner client of a bearer token.
-fn client(parts: &Parts, now: UnixSeconds) -> Result<Principal, ApiError> {
+async fn client(parts: &Parts, now: UnixSeconds) -> Result<Principal, ApiError> {
     let value = parts.headers.get(header::AUTHORIZATION).ok_or_else(|| {
         ApiError::unauthenticated(
             "send `Authorization: Bearer TOKEN` (see POST /oauth/token), or connect with a client certificate",
@@ -161,6 +161,10 @@ fn client(parts: &Parts, now: UnixSeconds) -> Result<Principal, ApiError> {
         .get::<Arc<Tokens>>()
         .ok_or_else(|| ApiError::internal("the token service is not part of this router"))?;
     let access = tokens.verify(token, now)?;
+    let desk = Arc::clone(tokens);
+    let access = tokio::task::spawn_blocking(move || desk.still_granted(access))
+        .await
+        .map_err(ApiError::internal)??;
     Ok(Principal {
         id: access.client_id,
         roles: access.roles,

@@ -15,8 +15,9 @@ use konclave_crypto::{Digest, UnixSeconds};
 use super::clients::ClientId;
 use crate::folder::{Access, replace};
 
-/// The most assertions remembered; more than this within five minutes is an attack or a broken client.
-const CAPACITY: usize = 100_000;
+/// The most assertions remembered of one client; more than this within five minutes is an attack or a broken client,
+/// and takes nothing from the others.
+const PER_CLIENT: usize = 1000;
 
 /// Why an assertion was not taken.
 #[derive(Debug, thiserror::Error)]
@@ -24,7 +25,7 @@ pub enum ReplayError {
     /// It was used before. The client makes a fresh one.
     #[error("the assertion was used before; make one with a fresh jti for every request")]
     Replayed,
-    /// Too many assertions are remembered. The client waits for a few minutes.
+    /// Too many assertions of this client are remembered. It waits for a few minutes.
     #[error("too many assertions within five minutes")]
     Full,
     /// The file cannot be written.
@@ -39,8 +40,11 @@ pub struct UsedAssertions(Mutex<Used>);
 #[derive(Debug)]
 struct Used {
     file: File,
-    by_key: BTreeMap<(String, Digest), UnixSeconds>,
+    by_client: ByClient,
 }
+
+/// The expiry of every assertion, by client and digest of its `jti`.
+type ByClient = BTreeMap<String, BTreeMap<Digest, UnixSeconds>>;
 
 impl UsedAssertions {
     /// Reads the file, dropping what is over, and keeps it open.
@@ -48,12 +52,15 @@ impl UsedAssertions {
     /// # Errors
     /// Those of the file system.
     pub fn open(path: &Path, now: UnixSeconds) -> io::Result<Self> {
-        let mut by_key = read(path)?;
-        by_key.retain(|_, expiry| *expiry > now);
-        let text: String = by_key.iter().map(|((client, jti), expiry)| line(*expiry, client, jti)).collect();
-        replace(path, text.as_bytes(), Access::Secret)?;
+        let mut by_client = read(path)?;
+        by_client.values_mut().for_each(|of_client| of_client.retain(|_, expiry| *expiry > now));
+        by_client.retain(|_, of_client| !of_client.is_empty());
+        let lines = by_client
+            .iter()
+            .flat_map(|(client, known)| known.iter().map(|(jti, expiry)| line(*expiry, client, jti)));
+        replace(path, lines.collect::<String>().as_bytes(), Access::Secret)?;
         let file = OpenOptions::new().append(true).mode(0o600).open(path)?;
-        Ok(Self(Mutex::new(Used { file, by_key })))
+        Ok(Self(Mutex::new(Used { file, by_client })))
     }
 
     /// Uses an assertion: durable on return. Blocks for one sync of the disk.
@@ -68,36 +75,38 @@ impl UsedAssertions {
         now: UnixSeconds,
     ) -> Result<(), ReplayError> {
         let mut used = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (client.to_string(), Digest::of(jti.as_bytes()));
-        if used.by_key.get(&key).is_some_and(|expiry| *expiry > now) {
+        let Used { file, by_client } = &mut *used;
+        let jti = Digest::of(jti.as_bytes());
+        let known = by_client.entry(client.to_string()).or_default();
+        if known.get(&jti).is_some_and(|expiry| *expiry > now) {
             return Err(ReplayError::Replayed);
         }
-        if used.by_key.len() >= CAPACITY {
-            used.by_key.retain(|_, expiry| *expiry > now);
-            if used.by_key.len() >= CAPACITY {
+        if known.len() >= PER_CLIENT {
+            known.retain(|_, expiry| *expiry > now);
+            if known.len() >= PER_CLIENT {
                 return Err(ReplayError::Full);
             }
         }
-        let text = line(expiry, &key.0, &key.1);
-        used.file.write_all(text.as_bytes())?;
-        used.file.sync_data()?;
-        used.by_key.insert(key, expiry);
+        file.write_all(line(expiry, client.as_str(), &jti).as_bytes())?;
+        file.sync_data()?;
+        known.insert(jti, expiry);
         Ok(())
     }
 }
 
+/// A line between two line ends: what a write that failed left of a line before it does not swallow this one.
 fn line(expiry: UnixSeconds, client: &str, jti: &Digest) -> String {
-    format!("{} {client} {jti}\n", expiry.get())
+    format!("\n{} {client} {jti}\n", expiry.get())
 }
 
-/// A last line that a power cut tore apart belongs to a token that was never given out.
-fn read(path: &Path) -> io::Result<BTreeMap<(String, Digest), UnixSeconds>> {
+/// A line that a power cut or a full disk tore apart belongs to a token that was never given out.
+fn read(path: &Path) -> io::Result<ByClient> {
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
         Err(error) => return Err(error),
     };
-    let mut used = BTreeMap::new();
+    let mut used = ByClient::new();
     for line in BufReader::new(file).split(b'\n') {
         let line = line?;
         let mut fields = std::str::from_utf8(&line).unwrap_or_default().split(' ');
@@ -105,7 +114,7 @@ fn read(path: &Path) -> io::Result<BTreeMap<(String, Digest), UnixSeconds>> {
         let client = fields.next();
         let jti = fields.next().and_then(|text| text.parse().ok());
         if let (Some(expiry), Some(client), Some(jti)) = (expiry, client, jti) {
-            used.insert((client.to_owned(), jti), UnixSeconds(expiry));
+            used.entry(client.to_owned()).or_default().insert(jti, UnixSeconds(expiry));
         }
     }
     Ok(used)
@@ -129,6 +138,38 @@ mod tests {
         let used = UsedAssertions::open(&path, now).unwrap();
         assert!(matches!(used.take(&acme, "j 1\n", expiry, now), Err(ReplayError::Replayed)));
         used.take(&acme, "j2", expiry, now).unwrap();
+    }
+
+    #[test]
+    fn one_client_cannot_use_up_what_is_remembered_of_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let (now, expiry) = (UnixSeconds(100), UnixSeconds(400));
+        let used = UsedAssertions::open(&folder.path().join("used.log"), now).unwrap();
+        let busy: ClientId = "busy".parse().unwrap();
+        {
+            let mut inner = used.0.lock().unwrap();
+            let known = inner.by_client.entry(busy.to_string()).or_default();
+            known.extend((0..PER_CLIENT).map(|n| (Digest::of(&n.to_be_bytes()), expiry)));
+        }
+        assert!(matches!(used.take(&busy, "more", expiry, now), Err(ReplayError::Full)));
+        used.take(&"other".parse().unwrap(), "more", expiry, now).unwrap();
+        used.take(&busy, "more", UnixSeconds(900), UnixSeconds(401)).unwrap();
+    }
+
+    #[test]
+    fn a_line_after_a_torn_one_is_read_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("used.log");
+        let (now, expiry) = (UnixSeconds(100), UnixSeconds(400));
+        let acme: ClientId = "acme".parse().unwrap();
+        let used = UsedAssertions::open(&path, now).unwrap();
+        // What a full disk leaves of a line.
+        let mut torn = OpenOptions::new().append(true).open(&path).unwrap();
+        torn.write_all(b"\n400 acme 12").unwrap();
+        used.take(&acme, "a", expiry, now).unwrap();
+        drop(used);
+        let used = UsedAssertions::open(&path, now).unwrap();
+        assert!(matches!(used.take(&acme, "a", expiry, now), Err(ReplayError::Replayed)));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::assertion;
-use super::clients::{Client, Clients};
+use super::clients::{Client, ClientId, Clients};
 use super::jwt;
 use super::replay::UsedAssertions;
 use crate::error::ApiError;
@@ -27,11 +27,14 @@ const TYPE: &str = "at+jwt";
 #[derive(Debug)]
 pub struct Tokens {
     issuer: String,
-    /// The current key first, then the one before it.
-    keys: Vec<SigningKey>,
+    keys: TokenKeys,
     clients: Clients,
     used: UsedAssertions,
 }
+
+/// The keys that sign and verify access tokens: the current one first, then the one before it.
+#[derive(Debug)]
+pub struct TokenKeys(Vec<SigningKey>);
 
 struct SigningKey {
     kid: String,
@@ -71,6 +74,8 @@ pub struct AccessToken {
     pub organisation: String,
     /// The roles of its scope.
     pub roles: Vec<Role>,
+    /// The key that the client proved itself with.
+    client_key: String,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -84,6 +89,8 @@ struct Claims {
     client_id: String,
     organisation: String,
     scope: String,
+    /// The digest of the key that the client proved itself with.
+    client_key: String,
 }
 
 /// The token keys of a folder, newest first: `token-2.key` before `token-1.key`.
@@ -107,18 +114,12 @@ pub fn key_files(folder: &Path) -> Result<Vec<PathBuf>, TokenKeysError> {
     Ok(files.into_iter().map(|(_, path)| path).collect())
 }
 
-impl Tokens {
-    /// Loads the two newest keys of the folder: the current one and the one before it.
+impl TokenKeys {
+    /// Reads the two newest keys of the folder.
     ///
     /// # Errors
     /// [`TokenKeysError`].
-    pub fn load(
-        issuer: String,
-        keys: &Path,
-        clients: Clients,
-        used: UsedAssertions,
-    ) -> Result<Self, TokenKeysError> {
-        let folder = keys;
+    pub fn load(folder: &Path) -> Result<Self, TokenKeysError> {
         let keys = key_files(folder)?
             .iter()
             .take(2)
@@ -127,7 +128,15 @@ impl Tokens {
         if keys.is_empty() {
             return Err(TokenKeysError::None { folder: folder.to_owned() });
         }
-        Ok(Self { issuer, keys, clients, used })
+        Ok(Self(keys))
+    }
+}
+
+impl Tokens {
+    /// Tokens of an issuer for some clients.
+    #[must_use]
+    pub fn new(issuer: String, keys: TokenKeys, clients: Clients, used: UsedAssertions) -> Self {
+        Self { issuer, keys, clients, used }
     }
 
     /// The issuer: `iss` and `aud` of access tokens, `aud` of assertions.
@@ -172,8 +181,9 @@ impl Tokens {
             client_id: client.client_id.to_string(),
             organisation: client.organisation.clone(),
             scope: scope.clone(),
+            client_key: key_digest(client),
         };
-        let key = self.keys.first().ok_or_else(|| ApiError::internal("no token key"))?;
+        let key = self.keys.0.first().ok_or_else(|| ApiError::internal("no token key"))?;
         let token = jwt::signed(&key.seed, TYPE, Some(&key.kid), &claims).map_err(ApiError::internal)?;
         Ok((token, scope))
     }
@@ -190,6 +200,7 @@ impl Tokens {
         }
         let key = self
             .keys
+            .0
             .iter()
             .find(|key| header.kid.as_deref() == Some(&key.kid))
             .ok_or_else(|| refused("its key is not one of /.well-known/jwks.json"))?;
@@ -210,13 +221,35 @@ impl Tokens {
             .map(str::parse)
             .collect::<Result<Vec<Role>, _>>()
             .map_err(|error| refused(&error.to_string()))?;
-        Ok(AccessToken { client_id: claims.client_id, organisation: claims.organisation, roles })
+        let Claims { client_id, organisation, client_key, .. } = claims;
+        Ok(AccessToken { client_id, organisation, roles, client_key })
+    }
+
+    /// What a token still gives: the client may have been removed since, or have got another key or other roles.
+    /// Blocks for file access.
+    ///
+    /// # Errors
+    /// [`ApiError::Unauthenticated`] if it gives nothing any more.
+    pub fn still_granted(&self, token: AccessToken) -> Result<AccessToken, ApiError> {
+        let over =
+            |why: &str| ApiError::unauthenticated(format!("the access token is no longer good: {why}"));
+        let id: ClientId = token.client_id.parse().map_err(|_| over("its client id is not one"))?;
+        let client = self.clients.find(&id)?.ok_or_else(|| over("the client was removed"))?;
+        if client.organisation != token.organisation || key_digest(&client) != token.client_key {
+            return Err(over("the client's registration was changed; ask for a new one"));
+        }
+        let mut token = token;
+        token.roles.retain(|role| client.roles.contains(role));
+        if token.roles.is_empty() {
+            return Err(over("the client has none of its roles any more; ask for a new one"));
+        }
+        Ok(token)
     }
 
     /// The public keys, current first.
     #[must_use]
     pub fn published(&self) -> JsonWebKeySet {
-        let keys = self.keys.iter().map(|key| JsonWebKey {
+        let keys = self.keys.0.iter().map(|key| JsonWebKey {
             kty: "OKP".to_owned(),
             crv: "Ed25519".to_owned(),
             x: URL_SAFE_NO_PAD.encode(key.public),
@@ -235,6 +268,10 @@ impl SigningKey {
         let kid: String = Digest::of(&public).to_string().chars().take(16).collect();
         Self { kid, public, seed: key.seed().clone() }
     }
+}
+
+fn key_digest(client: &Client) -> String {
+    Digest::of(client.public_key.as_bytes()).to_string()
 }
 
 fn granted(client: &Client, wanted: Option<&str>) -> Result<Vec<Role>, ApiError> {
@@ -279,7 +316,7 @@ mod tests {
             }
         }
         let used = UsedAssertions::open(&folder.join("used.log"), NOW).unwrap();
-        Tokens::load(ISSUER.to_owned(), folder, Clients::new(folder), used).unwrap()
+        Tokens::new(ISSUER.to_owned(), TokenKeys::load(folder).unwrap(), Clients::new(folder), used)
     }
 
     fn client() -> Client {
@@ -303,6 +340,27 @@ mod tests {
         assert_eq!((access.client_id.as_str(), access.roles), ("acme", vec![Role::Auditor]));
         let expired = tokens.verify(&token, UnixSeconds(NOW.get() + LIFETIME));
         assert!(matches!(expired, Err(ApiError::TokenExpired)));
+    }
+
+    #[test]
+    fn a_token_gives_no_more_than_the_registration_does_now() {
+        let folder = tempfile::tempdir().unwrap();
+        let tokens = tokens(folder.path(), &[(1, 1)]);
+        let (token, _) = tokens.issue(&client(), None, NOW).unwrap();
+        let now = || tokens.still_granted(tokens.verify(&token, NOW).unwrap());
+        assert!(now().is_err(), "the client is not registered");
+        tokens.clients.put(&client()).unwrap();
+        assert_eq!(now().unwrap().roles, client().roles);
+        tokens.clients.put(&Client { roles: vec![Role::Auditor, Role::Council], ..client() }).unwrap();
+        assert_eq!(now().unwrap().roles, [Role::Auditor]);
+        tokens.clients.put(&Client { roles: vec![Role::Council], ..client() }).unwrap();
+        assert!(now().is_err());
+        tokens.clients.put(&Client { organisation: "Other".into(), ..client() }).unwrap();
+        assert!(now().is_err());
+        let pem = client().public_key.pem().replace("GxZuE=", "GxZuA=").replace("w4rXAxZuE=", "w4rXAxZuA=");
+        let public_key = ClientKey::from_pem(&pem).unwrap();
+        tokens.clients.put(&Client { public_key, ..client() }).unwrap();
+        assert!(now().is_err(), "the key was replaced");
     }
 
     #[test]
@@ -330,10 +388,10 @@ mod tests {
     fn tokens_without_audience_or_of_another_issuer_type_or_key_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         let tokens = tokens(folder.path(), &[(1, 1)]);
-        let kid = tokens.keys[0].kid.clone();
+        let kid = tokens.keys.0[0].kid.clone();
         let claims = json!({
             "iss": ISSUER, "sub": "acme", "aud": ISSUER, "exp": NOW.get() + 60, "iat": NOW.get(), "jti": "x",
-            "client_id": "acme", "organisation": "Acme", "scope": "auditor"
+            "client_id": "acme", "organisation": "Acme", "scope": "auditor", "client_key": "00"
         });
         let verify = |seed: u8, typ: &str, kid: &str, change: (&str, Option<&str>)| {
             let mut claims = claims.clone();

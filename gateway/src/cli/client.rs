@@ -63,6 +63,14 @@ pub enum ClientError {
         /// Why.
         source: ClientKeyError,
     },
+    /// A member has the id, or the gateway itself.
+    #[error(
+        "`{id}` is the id of a member or of the gateway; the ledger could not tell them apart: choose another"
+    )]
+    IdInUse {
+        /// The id.
+        id: ClientId,
+    },
     /// The organisation has no name.
     #[error("--organisation must be 1 to 200 bytes of text")]
     Organisation,
@@ -84,6 +92,10 @@ impl Add {
         let organisation = self.organisation.trim();
         if organisation.is_empty() || organisation.len() > 200 || organisation.chars().any(char::is_control) {
             return Err(ClientError::Organisation);
+        }
+        let member = config.folder.enrolments().join(format!("{}.json", self.client_id));
+        if self.client_id.as_str() == "gateway" || member.exists() {
+            return Err(ClientError::IdInUse { id: self.client_id.clone() });
         }
         let path = self.public_key.clone();
         let text = std::fs::read_to_string(&path)

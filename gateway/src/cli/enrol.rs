@@ -87,6 +87,12 @@ pub enum EnrolError {
     /// The new certificate does not verify, which would be a fault of this program.
     #[error("the new certificate does not verify: {0}")]
     Certificate(#[from] MembershipError),
+    /// A client has the id.
+    #[error("`{site}` is the id of a client; the ledger could not tell them apart: choose another")]
+    IdInUse {
+        /// The id.
+        site: SiteId,
+    },
     /// The configuration is wrong.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -197,6 +203,10 @@ impl Enrol {
     }
 
     fn check_known(&self, folder: &Folder, request: &EnrolmentRequest) -> Result<(), EnrolError> {
+        let client = folder.clients().join(format!("{}.json", request.site));
+        if client.exists() {
+            return Err(EnrolError::IdInUse { site: request.site.clone() });
+        }
         for known in file(folder.enrolments(), enrolment::read_all)? {
             let membership = &known.certificate.membership;
             let same_key = membership.identity_key == request.identity_key;

@@ -3,16 +3,16 @@
 use std::collections::BTreeSet;
 
 use konclave_crypto::setup::MAX_SITES;
-use konclave_crypto::{JobId, MemberRole, SiteId};
+use konclave_crypto::{Digest, JobId, MemberRole, SiteId};
 use konclave_ledger::canonical::canonical_json;
 use konclave_ledger::records::Record;
 use konclave_openapi::jobs::{NewJob, TaskKind};
-use konclave_policies::rounds::{RewardRules, RoundPolicy};
+use konclave_policies::rounds::{RewardRules, RoundPolicy, almost_equal};
 
 use super::statements::field;
 use super::{App, Caller, CommandError, Entry};
 use crate::error::ApiError;
-use crate::projections::{State, to_hash};
+use crate::projections::{JobState, State, to_hash};
 
 /// The largest request, in bytes of canonical JSON: it is part of a ledger entry.
 const MAX_REQUEST_BYTES: usize = 8 * 1024;
@@ -54,6 +54,9 @@ impl App {
             model.ok_or_else(|| refuse("/model", "is not a registered model of your organisation"))?;
         check_request(&request, policy, model.heads)?;
         let invited = invited(&state, &request, policy, self)?;
+        if let Some(earlier) = Differenced::by(&state, None, &model.initial_parameters, &invited, policy) {
+            return Err(refuse("/invited", &earlier.to_string()));
+        }
         let budget_micro = check_budget(&request.budget_micro)?;
         let body = serde_json::to_value(&request).map_err(CommandError::from)?;
         let bytes = canonical_json(&body).map_err(CommandError::from)?.len();
@@ -78,6 +81,48 @@ impl App {
             request: body,
         };
         Ok((record, job))
+    }
+}
+
+/// An earlier job on the same initial parameters with almost the same sites: subtracting its first sum would leave the
+/// updates of fewer sites than may be opened by themselves.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "are the sites of {job}, which began with the same parameters, but for {sites}; both sums together would show less than {min_batch} sites' updates: invite the same sites, or differ by {min_batch}"
+)]
+pub(crate) struct Differenced {
+    job: JobId,
+    sites: usize,
+    min_batch: u16,
+}
+
+impl Differenced {
+    /// Looks for one among the jobs that have opened a round or still may. Without `own`, of a job that is asked for,
+    /// also those whose invited sites have not all answered count, with all of them; a job that fixes its cohort is
+    /// compared with cohorts.
+    pub(crate) fn by(
+        state: &State,
+        own: Option<&JobId>,
+        initial_parameters: &Digest,
+        sites: &BTreeSet<SiteId>,
+        policy: &RoundPolicy,
+    ) -> Option<Self> {
+        let on_same = |job: &&JobState| {
+            let model = state.model(&job.request.model);
+            let counts = !job.is_over() || job.rounds_opened() > 0;
+            counts
+                && own != Some(&job.job)
+                && model.is_some_and(|model| model.initial_parameters == *initial_parameters)
+        };
+        state.jobs.values().filter(on_same).find_map(|job| {
+            let known: BTreeSet<SiteId> = match job.cohort.as_slice() {
+                [] if own.is_some() => return None,
+                [] => job.invited.iter().cloned().collect(),
+                cohort => cohort.iter().cloned().collect(),
+            };
+            let differing = almost_equal(&known, sites, policy.min_batch)?;
+            Some(Self { job: job.job.clone(), sites: differing, min_batch: policy.min_batch })
+        })
     }
 }
 
@@ -122,6 +167,9 @@ fn check_tasks(request: &NewJob, heads: u16) -> Result<(), ApiError> {
         }
         if task.output >= heads || !outputs.insert(task.output) {
             return Err(refuse(&at("output"), &format!("must be an output of its own below {heads}")));
+        }
+        if task.unit.as_ref().is_some_and(|unit| unit.len() > 200 || unit.contains(char::is_control)) {
+            return Err(refuse(&at("unit"), "must have at most 200 bytes, all printable"));
         }
         let exact = |value: i64| value.unsigned_abs() <= MAX_EXACT;
         if !exact(task.center_micro) || !exact(task.scale_micro) || task.scale_micro <= 0 {

@@ -23,10 +23,11 @@ use konclave_crypto::{ConsortiumRoot, Digest, IdentityKey, MembershipCertificate
 use konclave_policies::authorization::Authorizer;
 use tokio::sync::watch;
 
-pub use audience::EVALUATORS_ONLY;
+pub use audience::{EVALUATORS_ONLY, EntryAudience, EntryReader};
 pub use caller::{Caller, IdempotencyKey};
 pub use clock::Clock;
 pub use commands::{CommandError, Entry, Held};
+pub(crate) use jobs::Differenced;
 pub use members::{EnrolError, NewClient, NewMember};
 pub use open::{CoreOptions, OpenError, replay};
 

@@ -19,12 +19,10 @@ use crate::projections::{FoldError, State, to_hash};
 use crate::rounds_store::RoundsStore;
 use crate::writer::{LedgerHandle, OnStop, Writer};
 
-/// What the core is opened with. The ledger and the round messages lie in the configuration's folder.
+/// What the core is opened with. The ledger, the blobs and the round messages lie in the configuration's folder.
 pub struct CoreOptions {
     /// The configuration.
     pub config: Config,
-    /// The blob store.
-    pub blobs: BlobStore,
     /// The Cedar policies.
     pub authorizer: Authorizer,
     /// The gateway's identity key.
@@ -97,6 +95,8 @@ impl App {
         crate::folder::make_folder(&folder.ledger())?;
         let ledger = Ledger::open(&folder.ledger(), ledger_options)?;
         let state = replay(&ledger)?;
+        // Clears interrupted uploads: only now, under the ledger's lock, are they certainly no other process's.
+        let blobs = BlobStore::at(&folder.blobs())?;
         let vkey = ledger.verifier_key().to_string();
         let state = Arc::new(RwLock::new(state));
         let (changes, _) = watch::channel(0);
@@ -108,7 +108,7 @@ impl App {
             on_stop: options.on_stop,
         };
         let app = Self(Arc::new(Inner {
-            blobs: options.blobs,
+            blobs,
             authorizer: options.authorizer,
             identity: options.identity,
             certificate: options.certificate,

@@ -65,7 +65,8 @@ async fn put_blob(
 
 /// Download a blob
 ///
-/// One byte range (`Range: bytes=FROM-TO`) is answered with 206, so that a broken download can be resumed.
+/// A developer's organisation reads its own blobs, a site those that a job names which it is asked to take part in or
+/// takes part in, an evaluator all. One byte range (`Range: bytes=FROM-TO`) is answered with 206, so that a broken download can be resumed.
 #[utoipa::path(
     get, path = "/v1/blobs/{digest}", tag = "blobs",
     params(
@@ -88,7 +89,7 @@ async fn read_blob(
     let owner = owners.get(&principal.organisation).or_else(|| owners.first()).map(String::as_str);
     let resource = Action::ReadBlob.on(digest.to_string(), owner);
     authorize(app.authorizer(), &principal, Action::ReadBlob, &resource)?;
-    app.check_blob_audience(&principal, &digest)?;
+    app.check_blob_audience(&principal, &digest).await?;
     let (mut file, bytes) = app.blobs().open(&digest).await?;
     let range = match headers.get(header::RANGE) {
         Some(value) => parse_range(value, bytes)?,

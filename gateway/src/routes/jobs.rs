@@ -9,7 +9,7 @@ use konclave_policies::authorization::Action;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::answers::{Created, may};
+use super::answers::{Created, visible_owners};
 use super::{paging, views};
 use crate::auth::{Principal, authorize};
 use crate::core::App;
@@ -65,12 +65,15 @@ async fn list_jobs(
     principal: Principal,
     Query(query): Query<PageQuery>,
 ) -> Result<Json<Page<Job>>, ApiError> {
-    let state = app.state();
-    let visible = state.job_order.iter().filter_map(|id| state.jobs.get(id)).filter(|job| {
-        let resource = Action::ReadJob.on(job.job.to_string(), Some(&job.organisation));
-        may(app.authorizer(), &principal, Action::ReadJob, &resource)
+    let owners = visible_owners(&app, &principal, Action::ReadJob, |state| {
+        state.jobs.values().map(|job| job.organisation.clone()).collect()
     });
-    Ok(Json(paging::map(paging::page(visible, &query)?, views::job)))
+    let page = {
+        let state = app.state();
+        let jobs = state.job_order.iter().filter_map(|id| state.jobs.get(id));
+        paging::page(jobs.filter(|job| owners.contains(&job.organisation)).cloned(), &query)?
+    };
+    Ok(Json(paging::map(page, |job| views::job(&job))))
 }
 
 /// Read one job

@@ -17,7 +17,7 @@ use utoipa_axum::routes;
 
 use super::answers::Created;
 use crate::auth::{Principal, authorize};
-use crate::core::{App, IdempotencyKey};
+use crate::core::{App, EntryReader, IdempotencyKey};
 use crate::error::ApiError;
 use crate::extract::{Json, Path, Query, page_limit};
 use crate::idempotency::{self, Command};
@@ -45,8 +45,14 @@ pub struct InclusionQuery {
     pub size: Option<u64>,
 }
 
+/// For what everyone witnesses: heads, hashes, proofs.
 pub(super) fn may_read(app: &App, principal: &Principal) -> Result<(), ApiError> {
     authorize(app.authorizer(), principal, Action::ReadLedger, &Action::ReadLedger.on("ledger", None))
+}
+
+/// For files that hold entries or statements of all members.
+pub(super) fn may_read_all(app: &App, principal: &Principal) -> Result<(), ApiError> {
+    authorize(app.authorizer(), principal, Action::ExportLedger, &Action::ExportLedger.on("ledger", None))
 }
 
 /// Reads the ledger on a thread that may wait for the disk.
@@ -88,7 +94,16 @@ async fn read_checkpoint(
     Ok(Json(look(&app, |ledger| Ok(checkpoint(ledger))).await?))
 }
 
+/// The most entries that are looked at for one page.
+const MAX_LOOK: usize = 2000;
+
 /// Query entries
+///
+/// Auditors, the council and the operator read every entry. Everyone else gets the entries that are common to the
+/// consortium (the ledger, the gateway's certificates, rounds policies, enrolments) and those about its own
+/// organisation: its deposits, clients, models and jobs, the jobs it is invited to, its consents and participation.
+/// The others are left out, so that a page can hold fewer entries than asked for, even none, and still have a
+/// `next_cursor`.
 #[utoipa::path(
     get, path = "/v1/ledger/entries", tag = "ledger", params(EntryQuery),
     responses((status = 200, description = "Matching entries, oldest first", body = Page<EntryView>))
@@ -116,18 +131,48 @@ async fn list_entries(
         action: query.action,
         object: query.object,
     };
-    let page = look(&app, move |ledger| {
-        let mut found = ledger.query(&filter, after, limit + 1)?;
-        let more = found.len() > limit;
-        found.truncate(limit);
-        let next_cursor = found.last().filter(|_| more).map(ToString::to_string);
-        let mut items = Vec::with_capacity(found.len());
-        for index in found {
-            items.extend(entry(ledger, index)?);
+    Ok(Json(readable_page(&app, &principal, filter, after, limit).await?))
+}
+
+/// One page of the entries that match and that the principal may read.
+async fn readable_page(
+    app: &App,
+    principal: &Principal,
+    filter: Filter,
+    mut after: Option<u64>,
+    limit: usize,
+) -> Result<Page<EntryView>, ApiError> {
+    let reader = EntryReader::new(app.authorizer(), principal);
+    // Whose an entry is, the state says: what it has not folded yet belongs to a later request.
+    let size = app.state().size;
+    let mut page = Page { items: Vec::new(), next_cursor: None };
+    let mut looked = 0;
+    loop {
+        let (asked, start) = (filter.clone(), after);
+        let found = look(app, move |ledger| {
+            let indexes = ledger.query(&asked, start, limit + 1)?;
+            indexes
+                .into_iter()
+                .filter_map(|index| entry(ledger, index).transpose())
+                .collect::<Result<Vec<_>, _>>()
+        })
+        .await?;
+        let last = found.len() <= limit;
+        for entry in found.into_iter().take_while(|entry| entry.index < size) {
+            if page.items.len() == limit || looked == MAX_LOOK {
+                page.next_cursor = after.map(|index| index.to_string());
+                return Ok(page);
+            }
+            after = Some(entry.index);
+            looked += 1;
+            if reader.reads(entry.leaf.as_bytes(), &app.state()) {
+                page.items.push(entry);
+            }
         }
-        Ok(Page { items, next_cursor })
-    });
-    Ok(Json(page.await?))
+        if last || after == start {
+            return Ok(page);
+        }
+    }
 }
 
 /// Milliseconds since 1970 of an RFC 3339 time.
@@ -149,6 +194,8 @@ fn entry(ledger: &Ledger, index: u64) -> Result<Option<EntryView>, ReadError> {
 }
 
 /// Read one entry
+///
+/// Whoever the query would give it to.
 #[utoipa::path(
     get, path = "/v1/ledger/entries/{index}", tag = "ledger",
     params(("index" = u64, Path, description = "The entry's index, from 0")),
@@ -160,8 +207,19 @@ async fn read_entry(
     Path(index): Path<u64>,
 ) -> Result<Json<EntryView>, ApiError> {
     may_read(&app, &principal)?;
+    let missing = || ApiError::not_found(format!("entry {index}"));
+    let size = app.state().size;
     let found = look(&app, move |ledger| entry(ledger, index)).await?;
-    Ok(Json(found.ok_or_else(|| ApiError::not_found(format!("entry {index}")))?))
+    let found = found.filter(|entry| entry.index < size).ok_or_else(missing)?;
+    if !EntryReader::new(app.authorizer(), &principal).reads(found.leaf.as_bytes(), &app.state()) {
+        return Err(ApiError::Forbidden {
+            principal: principal.id,
+            action: Action::ReadLedger.to_string(),
+            resource: format!("entry {index}"),
+            policy_ids: vec!["entries-of-own-organisation-only".to_owned()],
+        });
+    }
+    Ok(Json(found))
 }
 
 /// Prove that an entry is in the tree

@@ -5,10 +5,11 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use konclave_ledger::Hash;
+use konclave_ledger::tiles::{TileKind, TilePath};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::ledger::{look, may_read};
+use super::ledger::{look, may_read, may_read_all};
 use crate::auth::Principal;
 use crate::core::App;
 use crate::error::ApiError;
@@ -26,7 +27,8 @@ pub fn router() -> OpenApiRouter<App> {
 /// The checkpoint as a file
 ///
 /// A C2SP tlog-checkpoint with the cosignatures gathered so far. The tiles below it are at `/tile/<L>/<N>` and
-/// `/tile/entries/<N>`, with `.p/<W>` for a partial one (C2SP tlog-tiles).
+/// `/tile/entries/<N>`, with `.p/<W>` for a partial one (C2SP tlog-tiles). Every member reads the tiles of hashes;
+/// those of entries are for who may export the ledger: auditors, the council, the operator.
 #[utoipa::path(
     get, path = "/checkpoint", tag = "ledger",
     responses((status = 200, description = "The signed note", body = String, content_type = "text/plain"))
@@ -42,11 +44,17 @@ async fn tile_file(
     principal: Principal,
     Path(path): Path<String>,
 ) -> Result<Response, ApiError> {
-    may_read(&app, &principal)?;
-    file(&app, format!("tile/{path}"), "application/octet-stream").await
+    let path = format!("tile/{path}");
+    match path.parse::<TilePath>().map(|tile| tile.kind()) {
+        Ok(TileKind::Entries) => may_read_all(&app, &principal)?,
+        Ok(TileKind::Hashes { .. }) | Err(_) => may_read(&app, &principal)?,
+    }
+    file(&app, path, "application/octet-stream").await
 }
 
 /// A signed statement
+///
+/// For who may export the ledger: auditors, the council, the operator.
 #[utoipa::path(
     get, path = "/statements/{file}", tag = "ledger",
     params(("file" = String, Path, description = "The statement's digest with `.json`")),
@@ -57,7 +65,7 @@ async fn statement_file(
     principal: Principal,
     Path(file): Path<String>,
 ) -> Result<Response, ApiError> {
-    may_read(&app, &principal)?;
+    may_read_all(&app, &principal)?;
     let missing = || ApiError::not_found(format!("statement {file}"));
     let digest: Hash = file.strip_suffix(".json").and_then(|name| name.parse().ok()).ok_or_else(missing)?;
     let found = look(&app, move |ledger| ledger.get_statement(&digest)).await?;

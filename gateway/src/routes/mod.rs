@@ -14,6 +14,7 @@ pub mod models;
 mod paging;
 pub mod problems;
 pub mod rounds;
+mod seats;
 pub mod setup;
 pub mod sites;
 pub mod status;

@@ -8,7 +8,7 @@ use konclave_policies::authorization::Action;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::answers::{Created, may};
+use super::answers::{Created, visible_owners};
 use super::{paging, views};
 use crate::auth::{Principal, authorize};
 use crate::core::App;
@@ -51,12 +51,12 @@ async fn list_models(
     principal: Principal,
     Query(query): Query<PageQuery>,
 ) -> Result<Json<Page<Model>>, ApiError> {
+    let owners = visible_owners(&app, &principal, Action::ReadModel, |state| {
+        state.models.iter().map(|model| model.organisation.clone()).collect()
+    });
     let page = {
         let state = app.state();
-        let visible = state.models.iter().filter(|model| {
-            let resource = Action::ReadModel.on(model.model.to_string(), Some(&model.organisation));
-            may(app.authorizer(), &principal, Action::ReadModel, &resource)
-        });
+        let visible = state.models.iter().filter(|model| owners.contains(&model.organisation));
         paging::page(visible.cloned(), &query)?
     };
     let mut items = Vec::with_capacity(page.items.len());

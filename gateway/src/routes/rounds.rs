@@ -13,16 +13,13 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::jobs::visible_job;
-use super::setup::seat;
+use super::seats::{RoundSeat, seat};
 use super::{paging, views};
 use crate::auth::Principal;
 use crate::core::App;
 use crate::error::ApiError;
-use crate::extract::{Json, Path, Query, body_limit};
+use crate::extract::{Json, Message, Path, Query};
 use crate::rounds_store::RoundKey;
-
-/// The most bytes of a manifest or an unmasking response: they grow with the roster, not with the model.
-const MESSAGE_BYTES: u64 = 16 << 20;
 
 /// The operations.
 pub fn router() -> OpenApiRouter<App> {
@@ -33,7 +30,6 @@ pub fn router() -> OpenApiRouter<App> {
         .routes(routes!(read_agreement))
         .routes(routes!(sign_agreement))
         .routes(routes!(read_unmasking, answer_unmasking))
-        .layer(body_limit(MESSAGE_BYTES))
 }
 
 /// List the rounds of a job
@@ -79,20 +75,17 @@ async fn read_round(
 /// Before its masked update. The same message again is no news; another one is refused.
 #[utoipa::path(
     put, path = "/v1/jobs/{job}/rounds/{round}/manifests/{site}", tag = "rounds", request_body = Manifest,
-    params(("job" = JobId, Path, description = "The job's id"), ("round" = RoundNumber, Path, description = "The round"),
-           ("site" = SiteId, Path, description = "The sending site")),
+    params(RoundSeat),
     responses((status = 204, description = "The manifest is durable"))
 )]
 async fn send_manifest(
     State(app): State<App>,
-    principal: Principal,
-    Path((job, round, site)): Path<(JobId, RoundNumber, SiteId)>,
-    Json(manifest): Json<Manifest>,
+    seat: RoundSeat,
+    Message(manifest): Message<Manifest>,
 ) -> Result<StatusCode, ApiError> {
-    seat(&app, &principal, &job, &site)?;
-    let key = RoundKey { job, round };
-    let sender = site.clone();
-    app.with_round(&key, &site, move |live, store| live.accept_manifest(store, &sender, &manifest)).await?;
+    let (key, sender) = (seat.key(), seat.site.clone());
+    app.with_round(&key, &seat.site, move |live, store| live.accept_manifest(store, &sender, &manifest))
+        .await?;
     app.notify();
     Ok(StatusCode::NO_CONTENT)
 }
@@ -125,22 +118,20 @@ async fn read_agreement(
 /// Sign the agreed set
 #[utoipa::path(
     put, path = "/v1/jobs/{job}/rounds/{round}/agreement/{site}", tag = "rounds", request_body = AgreementSignature,
-    params(("job" = JobId, Path, description = "The job's id"), ("round" = RoundNumber, Path, description = "The round"),
-           ("site" = SiteId, Path, description = "The signing site")),
+    params(RoundSeat),
     responses((status = 204, description = "The signature is durable"))
 )]
 async fn sign_agreement(
     State(app): State<App>,
-    principal: Principal,
-    Path((job, round, site)): Path<(JobId, RoundNumber, SiteId)>,
-    Json(signature): Json<AgreementSignature>,
+    seat: RoundSeat,
+    Message(signature): Message<AgreementSignature>,
 ) -> Result<StatusCode, ApiError> {
-    seat(&app, &principal, &job, &site)?;
-    named(&site, &signature.site)?;
-    let key = RoundKey { job, round };
-    let (sender, now) = (site.clone(), app.clock().now());
-    app.with_round(&key, &site, move |live, store| live.accept_agreement(store, &sender, &signature, now))
-        .await?;
+    named(&seat.site, &signature.site)?;
+    let (key, sender, now) = (seat.key(), seat.site.clone(), app.clock().now());
+    app.with_round(&key, &seat.site, move |live, store| {
+        live.accept_agreement(store, &sender, &signature, now)
+    })
+    .await?;
     app.notify();
     Ok(StatusCode::NO_CONTENT)
 }
@@ -150,40 +141,31 @@ async fn sign_agreement(
 /// With the signatures of a quorum under one agreed set; the site checks them by itself.
 #[utoipa::path(
     get, path = "/v1/jobs/{job}/rounds/{round}/unmasking/{site}", tag = "rounds",
-    params(("job" = JobId, Path, description = "The job's id"), ("round" = RoundNumber, Path, description = "The round"),
-           ("site" = SiteId, Path, description = "The asked site")),
+    params(RoundSeat),
     responses((status = 200, description = "The request", body = UnmaskingRequest))
 )]
-async fn read_unmasking(
-    State(app): State<App>,
-    principal: Principal,
-    Path((job, round, site)): Path<(JobId, RoundNumber, SiteId)>,
-) -> Result<Json<UnmaskingRequest>, ApiError> {
-    seat(&app, &principal, &job, &site)?;
-    let key = RoundKey { job, round };
-    let asked = site.clone();
-    let request = app.with_round(&key, &site, move |live, _| live.request_for(&asked)).await?;
-    Ok(Json(request.ok_or_else(|| ApiError::not_found(format!("unmasking request for {site} in {key}")))?))
+async fn read_unmasking(State(app): State<App>, seat: RoundSeat) -> Result<Json<UnmaskingRequest>, ApiError> {
+    let (key, asked) = (seat.key(), seat.site.clone());
+    let request = app.with_round(&key, &seat.site, move |live, _| live.request_for(&asked)).await?;
+    let missing = || ApiError::not_found(format!("unmasking request for {} in {key}", seat.site));
+    Ok(Json(request.ok_or_else(missing)?))
 }
 
 /// Give the shares that remove the masks
 #[utoipa::path(
     put, path = "/v1/jobs/{job}/rounds/{round}/unmasking/{site}", tag = "rounds", request_body = UnmaskingResponse,
-    params(("job" = JobId, Path, description = "The job's id"), ("round" = RoundNumber, Path, description = "The round"),
-           ("site" = SiteId, Path, description = "The answering site")),
+    params(RoundSeat),
     responses((status = 204, description = "The shares are durable"))
 )]
 async fn answer_unmasking(
     State(app): State<App>,
-    principal: Principal,
-    Path((job, round, site)): Path<(JobId, RoundNumber, SiteId)>,
-    Json(response): Json<UnmaskingResponse>,
+    seat: RoundSeat,
+    Message(response): Message<UnmaskingResponse>,
 ) -> Result<StatusCode, ApiError> {
-    seat(&app, &principal, &job, &site)?;
-    named(&site, &response.site)?;
-    let key = RoundKey { job, round };
-    let sender = site.clone();
-    app.with_round(&key, &site, move |live, store| live.accept_unmasking(store, &sender, &response)).await?;
+    named(&seat.site, &response.site)?;
+    let (key, sender) = (seat.key(), seat.site.clone());
+    app.with_round(&key, &seat.site, move |live, store| live.accept_unmasking(store, &sender, &response))
+        .await?;
     app.notify();
     Ok(StatusCode::NO_CONTENT)
 }

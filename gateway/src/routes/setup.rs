@@ -2,18 +2,19 @@
 
 use axum::extract::State;
 use axum::http::StatusCode;
+use konclave_crypto::JobId;
 use konclave_crypto::setup::KeyAdvertisement;
-use konclave_crypto::{JobId, SiteId};
 use konclave_openapi::jobs::{Ciphertexts, RosterView};
 use konclave_policies::authorization::Action;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::jobs::visible_job;
-use crate::auth::{Principal, authorize};
+use super::seats::JobSeat;
+use crate::auth::Principal;
 use crate::core::App;
 use crate::error::ApiError;
-use crate::extract::{Json, Path};
+use crate::extract::{Json, Message, Path};
 
 /// The operations.
 pub fn router() -> OpenApiRouter<App> {
@@ -23,28 +24,19 @@ pub fn router() -> OpenApiRouter<App> {
         .routes(routes!(read_ciphertexts, send_ciphertexts))
 }
 
-/// The principal is the site of the path and may take part.
-pub(crate) fn seat(app: &App, principal: &Principal, job: &JobId, site: &SiteId) -> Result<(), ApiError> {
-    principal.member_as(site)?;
-    let resource = Action::TakePartInRound.on(format!("{job}/{site}"), Some(&principal.organisation));
-    authorize(app.authorizer(), principal, Action::TakePartInRound, &resource)
-}
-
 /// Advertise the site's KEM key
 ///
 /// Once for each job. The same message again is no news; another one is refused.
 #[utoipa::path(
     put, path = "/v1/jobs/{job}/keys/{site}", tag = "jobs", request_body = KeyAdvertisement,
-    params(("job" = JobId, Path, description = "The job's id"), ("site" = SiteId, Path, description = "The sending site")),
+    params(JobSeat),
     responses((status = 204, description = "The advertisement is durable"))
 )]
 async fn advertise_keys(
     State(app): State<App>,
-    principal: Principal,
-    Path((job, site)): Path<(JobId, SiteId)>,
-    Json(advertisement): Json<KeyAdvertisement>,
+    JobSeat { job, site }: JobSeat,
+    Message(advertisement): Message<KeyAdvertisement>,
 ) -> Result<StatusCode, ApiError> {
-    seat(&app, &principal, &job, &site)?;
     app.take_advertisement(&job, &site, advertisement).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -77,16 +69,14 @@ async fn read_roster(
 /// One to every later site of the roster, none from the last one. Once for each job.
 #[utoipa::path(
     put, path = "/v1/jobs/{job}/ciphertexts/{site}", tag = "jobs", request_body = Ciphertexts,
-    params(("job" = JobId, Path, description = "The job's id"), ("site" = SiteId, Path, description = "The sending site")),
+    params(JobSeat),
     responses((status = 204, description = "The ciphertexts are durable"))
 )]
 async fn send_ciphertexts(
     State(app): State<App>,
-    principal: Principal,
-    Path((job, site)): Path<(JobId, SiteId)>,
-    Json(body): Json<Ciphertexts>,
+    JobSeat { job, site }: JobSeat,
+    Message(body): Message<Ciphertexts>,
 ) -> Result<StatusCode, ApiError> {
-    seat(&app, &principal, &job, &site)?;
     app.take_ciphertexts(&job, &site, body.ciphertexts).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -96,15 +86,14 @@ async fn send_ciphertexts(
 /// Those that have come so far: one from every earlier site of the roster when all are here.
 #[utoipa::path(
     get, path = "/v1/jobs/{job}/ciphertexts/{site}", tag = "jobs",
-    params(("job" = JobId, Path, description = "The job's id"), ("site" = SiteId, Path, description = "The receiving site")),
+    params(JobSeat),
     responses((status = 200, description = "The ciphertexts for this site", body = Ciphertexts))
 )]
 async fn read_ciphertexts(
     State(app): State<App>,
     principal: Principal,
-    Path((job, site)): Path<(JobId, SiteId)>,
+    JobSeat { job, site }: JobSeat,
 ) -> Result<Json<Ciphertexts>, ApiError> {
-    seat(&app, &principal, &job, &site)?;
     visible_job(&app, &principal, &job, Action::ReadJob)?;
     Ok(Json(Ciphertexts { ciphertexts: app.ciphertexts_for(&job, &site).await? }))
 }

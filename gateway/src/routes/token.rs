@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use axum::Extension;
 use axum::extract::State;
-use axum::http::header;
-use axum::response::IntoResponse;
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use konclave_openapi::problem::Problem;
 use konclave_openapi::token::{CLIENT_ASSERTION_TYPE, JsonWebKeySet, TokenRequest, TokenResponse};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -13,17 +14,39 @@ use utoipa_axum::routes;
 use crate::auth::tokens::{LIFETIME, Tokens};
 use crate::core::App;
 use crate::error::ApiError;
-use crate::extract::{Form, Json};
+use crate::extract::{Form, Json, body_limit};
+
+/// The most bytes of a token request: anyone may send one, and an assertion has a few hundred.
+const FORM_BYTES: u64 = 16 << 10;
 
 /// The operations.
 pub fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(issue_token)).routes(routes!(read_jwks))
+    OpenApiRouter::new().routes(routes!(issue_token)).routes(routes!(read_jwks)).layer(body_limit(FORM_BYTES))
+}
+
+/// A refusal in OAuth's words beside ours: its error code (RFC 6749, section 5.2).
+struct Refusal(&'static str, ApiError);
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let Self(code, error) = self;
+        let mut response = error.into_response();
+        // OAuth has no code for what is the gateway's fault, or for too much of something.
+        let ours = matches!(response.status().as_u16(), 429 | 500..);
+        if let Some(problem) = response.extensions_mut().get_mut::<Problem>().filter(|_| !ours) {
+            problem.error = Some(code.to_owned());
+            problem.error_description = Some(problem.detail.clone());
+        }
+        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        response
+    }
 }
 
 /// Ask for an access token
 ///
 /// Proves the client by a JWT that it signs with its registered Ed25519 key (RFC 7523). The token is good for ten
-/// minutes; ask again with a fresh assertion when it is over.
+/// minutes; ask again with a fresh assertion when it is over. Errors carry `error` and `error_description` (RFC 6749,
+/// section 5.2) beside the members of a problem.
 #[utoipa::path(
     post, path = "/oauth/token", tag = "tokens",
     request_body(content = TokenRequest, content_type = "application/x-www-form-urlencoded"),
@@ -32,24 +55,32 @@ pub fn router() -> OpenApiRouter<App> {
 async fn issue_token(
     State(app): State<App>,
     Extension(tokens): Extension<Arc<Tokens>>,
-    Form(request): Form<TokenRequest>,
-) -> Result<impl IntoResponse, ApiError> {
+    form: Result<Form<TokenRequest>, ApiError>,
+) -> Result<impl IntoResponse, Refusal> {
+    let Form(request) = form.map_err(|error| Refusal("invalid_request", error))?;
     if request.grant_type != "client_credentials" {
-        return Err(ApiError::invalid_field("grant_type", "must be client_credentials"));
+        let error = ApiError::invalid_field("grant_type", "must be client_credentials");
+        return Err(Refusal("unsupported_grant_type", error));
     }
     if request.client_assertion_type != CLIENT_ASSERTION_TYPE {
-        return Err(ApiError::invalid_field(
-            "client_assertion_type",
-            format!("must be {CLIENT_ASSERTION_TYPE}"),
-        ));
+        let must = format!("must be {CLIENT_ASSERTION_TYPE}");
+        return Err(Refusal("invalid_request", ApiError::invalid_field("client_assertion_type", must)));
     }
     let now = app.clock().now();
     let desk = Arc::clone(&tokens);
     let client = tokio::task::spawn_blocking(move || desk.authenticate(&request.client_assertion, now))
         .await
-        .map_err(ApiError::internal)?
-        .inspect_err(|error| tracing::info!(%error, "no token was given"))?;
-    let (access_token, scope) = tokens.issue(&client, request.scope.as_deref(), now)?;
+        .map_err(|error| Refusal("invalid_client", ApiError::internal(error)))?
+        .inspect_err(|error| tracing::info!(%error, "no token was given"))
+        .map_err(|error| Refusal("invalid_client", error.into()))?;
+    if request.client_id.as_deref().is_some_and(|id| id != client.client_id.as_str()) {
+        let error =
+            ApiError::unauthenticated("client_id is not the sub of the client assertion; leave it out");
+        return Err(Refusal("invalid_client", error));
+    }
+    let (access_token, scope) = tokens
+        .issue(&client, request.scope.as_deref(), now)
+        .map_err(|error| Refusal("invalid_scope", error))?;
     tracing::info!(client = %client.client_id, %scope, "a token was given");
     let response =
         TokenResponse { access_token, token_type: "Bearer".to_owned(), expires_in: LIFETIME, scope };

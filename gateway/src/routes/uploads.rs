@@ -15,7 +15,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::blobs::OctetStream;
-use super::setup::seat;
+use super::seats::seat;
 use crate::auth::Principal;
 use crate::core::{App, CommandError};
 use crate::error::ApiError;

@@ -66,7 +66,13 @@ async fn other_bytes_than_announced_are_refused() {
     let digest = Digest::of(b"hello");
     let refused = problem(put(&served, &token, &digest, "hellO").await, 422, "digest-mismatch").await;
     assert!(refused.detail.contains(&digest.to_string()), "{}", refused.detail);
-    problem(get(&served, &token, &digest, None).await, 403, "forbidden").await;
+    // Nothing of it is kept, under its name or another.
+    let folder = std::path::PathBuf::from(served.folders.dir()).join("blobs");
+    let kept: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(kept, [folder.join("tmp")]);
+    assert_eq!(std::fs::read_dir(folder.join("tmp")).unwrap().count(), 0);
+    assert_eq!(put(&served, &token, &digest, "hello").await.status(), StatusCode::OK);
+    assert_eq!(get(&served, &token, &digest, None).await.bytes().await.unwrap(), "hello");
 }
 
 #[tokio::test]

@@ -1,8 +1,9 @@
 //! The command line: what it makes, what it refuses and what it advises.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use konclave_crypto::MemberRole;
@@ -161,4 +162,65 @@ fn help_is_helpful() {
         assert!(succeed(command).len() > 200, "{command:?}");
     }
     assert_eq!(program(&["nonsense"]).status.code(), Some(2));
+}
+
+#[test]
+fn clients_and_members_have_ids_of_their_own() {
+    let folders = Folders::new();
+    folders.enrol("alpha", MemberRole::Site, 1);
+    folders.add_client("acme", "auditor", 2);
+    let key = folders.path("client.pub");
+    let dir = folders.dir();
+    for id in ["alpha", "gateway"] {
+        let of = ["--organisation", "Acme", "--role", "auditor", "--public-key", &key];
+        let said = fail(&[&["client", "add", "--dir", &dir, "--client-id", id][..], &of].concat());
+        assert!(said.contains("is the id of a member"), "{said}");
+    }
+    let (request, _) = enrolment_request("acme", MemberRole::Site, 3);
+    let (input, out) = (folders.path("request.json"), folders.path("out.json"));
+    std::fs::write(&input, serde_json::to_vec(&request).unwrap()).unwrap();
+    let said = fail(&["enrol", "--dir", &dir, "--request", &input, "--out", &out]);
+    assert!(said.contains("is the id of a client"), "{said}");
+}
+
+/// Every file of a folder with what it holds.
+fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                found.insert(path.clone(), std::fs::read(path).unwrap());
+            }
+        }
+    }
+    found
+}
+
+#[tokio::test]
+async fn neither_config_check_nor_a_second_serve_changes_a_file_of_a_serving_gateway() {
+    let folders = Folders::new();
+    folders.add_client("acme", "auditor", 7);
+    let served = folders.serve().await;
+    // An upload under way, and an assertion that must not become good again.
+    let dir = served.folders.dir();
+    let under_way = Path::new(&dir).join("blobs/tmp/under-way");
+    std::fs::write(&under_way, b"half of a blob").unwrap();
+    let claims = served.claims("acme", "once");
+    assert_eq!(served.ask_token(&claims, 7, None).await.status().as_u16(), 200);
+    let before = contents(Path::new(&dir));
+
+    assert!(succeed(&["config", "check", "--dir", &dir]).starts_with("ok:"));
+    assert_eq!(contents(Path::new(&dir)), before);
+    let said = fail(&["serve", "--dir", &dir, "--listen", "127.0.0.1:0"]);
+    assert!(said.contains("in use"), "{said}");
+    assert_eq!(contents(Path::new(&dir)), before);
+
+    // What is used from now on is written to the file that a restart reads.
+    assert_eq!(served.ask_token(&served.claims("acme", "two"), 7, None).await.status().as_u16(), 200);
+    assert_ne!(contents(Path::new(&dir)), before);
+    crate::deployment::problem(served.ask_token(&claims, 7, None).await, 401, "unauthenticated").await;
 }

@@ -92,6 +92,13 @@ pub(crate) fn enrolment_request(site: &str, role: MemberRole, seed: u8) -> (Enro
     (request, key)
 }
 
+impl Member {
+    /// Certificate and key, PEM.
+    pub(crate) fn identity(&self) -> String {
+        format!("{}{}", self.enrolment.tls_certificate, self.key.serialize_pem())
+    }
+}
+
 impl Folders {
     /// Makes a deployment.
     pub(crate) fn new() -> Self {
@@ -143,6 +150,20 @@ impl Folders {
         ]);
     }
 
+    /// A client of the gateway at an address that trusts the deployment's authority, with a certificate if given
+    /// (certificate and key, PEM).
+    pub(crate) fn client(&self, address: SocketAddr, identity: Option<&str>) -> Client {
+        let ca = std::fs::read(PathBuf::from(self.dir()).join("tls/ca.pem")).unwrap();
+        let mut builder = Client::builder()
+            .tls_certs_only([Certificate::from_pem(&ca).unwrap()])
+            .resolve("localhost", address)
+            .timeout(Duration::from_secs(30));
+        if let Some(identity) = identity {
+            builder = builder.identity(Identity::from_pem(identity.as_bytes()).unwrap());
+        }
+        builder.build().unwrap()
+    }
+
     /// Changes `gateway.toml`.
     pub(crate) fn configure(&self, from: &str, to: &str) {
         let path = PathBuf::from(self.dir()).join("gateway.toml");
@@ -184,20 +205,12 @@ pub(crate) fn public_pem(seed: u8) -> String {
 impl Served {
     /// A client that trusts the deployment's authority, with a certificate if given (certificate and key, PEM).
     pub(crate) fn client(&self, identity: Option<&str>) -> Client {
-        let ca = std::fs::read(PathBuf::from(self.folders.dir()).join("tls/ca.pem")).unwrap();
-        let mut builder = Client::builder()
-            .tls_certs_only([Certificate::from_pem(&ca).unwrap()])
-            .resolve("localhost", self.address)
-            .timeout(Duration::from_secs(30));
-        if let Some(identity) = identity {
-            builder = builder.identity(Identity::from_pem(identity.as_bytes()).unwrap());
-        }
-        builder.build().unwrap()
+        self.folders.client(self.address, identity)
     }
 
     /// A client with a member's certificate.
     pub(crate) fn client_of(&self, member: &Member) -> Client {
-        self.client(Some(&format!("{}{}", member.enrolment.tls_certificate, member.key.serialize_pem())))
+        self.client(Some(&member.identity()))
     }
 
     /// The URL of a path.

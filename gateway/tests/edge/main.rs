@@ -8,6 +8,7 @@
 )]
 
 mod blobs;
+mod capacity;
 mod certificates;
 mod command_line;
 mod deployment;

@@ -124,3 +124,68 @@ async fn a_role_that_may_not_is_told_the_policy() {
     assert!(refused.detail.contains("default-deny"), "{}", refused.detail);
     assert_eq!(refused.errors[0].at, "policy:default-deny");
 }
+
+#[tokio::test]
+async fn a_token_gives_no_more_than_the_client_is_registered_for_now() {
+    let folders = Folders::new();
+    folders.add_client("acme", "auditor", SEED);
+    let served = folders.serve().await;
+    let token = served.token("acme", SEED).await;
+    let checkpoint = async || {
+        let request = served.client(None).get(served.url("/checkpoint")).bearer_auth(&token);
+        request.send().await.unwrap()
+    };
+    assert_eq!(checkpoint().await.status(), StatusCode::OK);
+    served.folders.add_client("acme", "data-owner", SEED);
+    let refused = problem(checkpoint().await, 401, "unauthenticated").await;
+    assert!(refused.detail.contains("none of its roles"), "{}", refused.detail);
+    served.folders.add_client("acme", "auditor", 9);
+    let refused = problem(checkpoint().await, 401, "unauthenticated").await;
+    assert!(refused.detail.contains("registration was changed"), "{}", refused.detail);
+    std::fs::remove_file(std::path::Path::new(&served.folders.dir()).join("clients/acme.json")).unwrap();
+    let refused = problem(checkpoint().await, 401, "unauthenticated").await;
+    assert!(refused.detail.contains("was removed"), "{}", refused.detail);
+}
+
+#[tokio::test]
+async fn the_token_endpoint_speaks_oauth() {
+    let served = served().await;
+    let mut jti = 0;
+    let mut ask = async |changes: &[(&str, &str)]| {
+        jti += 1;
+        let claims = served.claims("acme", &jti.to_string());
+        let assertion = jwt::signed(&[SEED; 32], "JWT", None, &claims).unwrap();
+        let mut form = std::collections::BTreeMap::from([
+            ("grant_type", "client_credentials"),
+            ("client_assertion_type", konclave_openapi::token::CLIENT_ASSERTION_TYPE),
+            ("client_assertion", assertion.as_str()),
+        ]);
+        form.extend(changes.iter().copied());
+        form.retain(|_, value| !value.is_empty());
+        let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
+        let request = served.client(None).post(served.url("/oauth/token")).body(body);
+        request.header("content-type", "application/x-www-form-urlencoded").send().await.unwrap()
+    };
+    // What others add, and what is not known, does no harm.
+    for fine in [("client_id", "acme"), ("resource", "https://elsewhere"), ("scope", "model-developer")] {
+        assert_eq!(ask(&[fine]).await.status(), StatusCode::OK, "{fine:?}");
+    }
+    let refusals = [
+        (("client_id", "other"), 401, "unauthenticated", "invalid_client"),
+        (("client_assertion", "a.b.c"), 401, "unauthenticated", "invalid_client"),
+        (("client_assertion", ""), 400, "invalid-request", "invalid_request"),
+        (("client_assertion_type", "other"), 400, "invalid-request", "invalid_request"),
+        (("grant_type", "password"), 400, "invalid-request", "unsupported_grant_type"),
+        (("scope", "operator"), 400, "invalid-request", "invalid_scope"),
+    ];
+    for (change, status, slug, code) in refusals {
+        let answer = ask(&[change]).await;
+        assert_eq!(answer.headers()["cache-control"], "no-store");
+        let refused = problem(answer, status, slug).await;
+        assert_eq!(refused.error.as_deref(), Some(code), "{change:?}");
+        assert_eq!(refused.error_description, Some(refused.detail), "{change:?}");
+    }
+    // Other operations have no such members.
+    let other = problem(with_token(&served, "nonsense").await, 401, "unauthenticated").await;
+    assert_eq!((other.error, other.error_description), (None, None));
+}

@@ -14,10 +14,13 @@
 
 mod attacks;
 mod cancelled;
+mod differencing;
 mod evaluations;
+mod idempotency;
 mod ledger;
 mod life;
 mod operator;
+mod privacy;
 mod restarts;
 mod site;
 mod tenants;

@@ -12,7 +12,6 @@ use konclave_crypto::{
     UnixSeconds,
 };
 use konclave_gateway::auth::{MemberPrincipal, Principal};
-use konclave_gateway::blobs::BlobStore;
 use konclave_gateway::config::{Config, Settings};
 use konclave_gateway::coordinator;
 use konclave_gateway::core::{App, Caller, Clock, CoreOptions, NewMember};
@@ -118,7 +117,6 @@ impl World {
             let listen: SocketAddr = "127.0.0.1:0".parse().unwrap();
             let settings = Settings::new(listen, "https://localhost".into(), "konclave.example/test".into());
             let opened = App::open(CoreOptions {
-                blobs: BlobStore::at(&folder.blobs()).unwrap(),
                 config: Config { folder, settings },
                 authorizer: Authorizer::embedded().unwrap(),
                 identity: IdentityKey::from_seed(Zeroizing::new(self.gateway_seed)),
@@ -314,6 +312,7 @@ pub fn new_job(model: Digest, rounds: u32, scoring_rounds: Vec<u32>) -> NewJob {
         tasks: vec![TaskSpec {
             task: "Solubility/Solubility".to_owned(),
             kind: TaskKind::Regression,
+            unit: None,
             output: 0,
             center_micro: -2_890_000,
             scale_micro: 2_370_000,

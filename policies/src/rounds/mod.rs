@@ -3,6 +3,7 @@
 //! `policies/rounds/default.toml` explains every key; it is also built in, see
 //! [`RoundPolicy::embedded`].
 
+mod differencing;
 mod limits;
 mod reward_rules;
 
@@ -11,6 +12,7 @@ use std::collections::BTreeSet;
 use konclave_crypto::Digest;
 use serde::Serialize;
 
+pub use differencing::almost_equal;
 pub(crate) use limits::{LIMITS, Tighter};
 pub use reward_rules::{DataClass, DataClassWeights, EvidenceWeights, RewardRules};
 

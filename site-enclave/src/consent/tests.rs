@@ -18,6 +18,7 @@ fn job() -> Job {
             tasks: vec![TaskSpec {
                 task: "Physicochem/logD".into(),
                 kind: TaskKind::Regression,
+                unit: None,
                 output: 0,
                 center_micro: 0,
                 scale_micro: 1_000_000,

@@ -105,7 +105,7 @@ pub fn tasks_of(request: &NewJob) -> Result<Vec<TaskSpec>, LearnerFault> {
                 WireKind::Regression => TaskKind::Regression,
                 WireKind::Classification => TaskKind::Classification,
             },
-            unit: None,
+            unit: task.unit.clone(),
             output: task.output,
             center_micro: task.center_micro,
             scale_micro: task.scale_micro,

@@ -53,11 +53,13 @@ struct TasksFile {
     tasks: Vec<TaskLine>,
 }
 
-/// The offline commands' task, which also has a unit that the interface does not carry.
+/// The offline commands' task.
 #[derive(Deserialize)]
 struct TaskLine {
     task: String,
     kind: TaskKind,
+    #[serde(default)]
+    unit: Option<String>,
     output: u16,
     center_micro: i64,
     scale_micro: i64,
@@ -125,6 +127,7 @@ impl Shares {
         let tasks = tasks.tasks.into_iter().map(|line| TaskSpec {
             task: line.task,
             kind: line.kind,
+            unit: line.unit,
             output: line.output,
             center_micro: line.center_micro,
             scale_micro: line.scale_micro,

@@ -48,6 +48,7 @@ fn request(name: String, model: Digest, rounds: u32, scoring_rounds: Vec<u32>) -
         tasks: vec![TaskSpec {
             task: "Solubility/Solubility".to_owned(),
             kind: TaskKind::Regression,
+            unit: None,
             output: 0,
             center_micro: -3_000_000,
             scale_micro: 2_000_000,

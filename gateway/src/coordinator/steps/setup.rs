@@ -8,7 +8,7 @@ use konclave_policies::rounds::RoundPolicy;
 
 use super::{caller, names, object};
 use crate::coordinator::CoordinatorError;
-use crate::core::{App, Entry, Held};
+use crate::core::{App, Differenced, Entry, Held};
 use crate::projections::{JobState, to_hash};
 use crate::rounds_store::RoundKey;
 
@@ -19,6 +19,17 @@ pub(super) async fn fix_cohort(
     policy: &RoundPolicy,
     sites: BTreeSet<SiteId>,
 ) -> Result<(), CoordinatorError> {
+    // Sites that refused make a cohort of their own out of an invitation that was fine.
+    let differenced = {
+        let state = app.state();
+        let model = state.model(&job.request.model);
+        model.and_then(|model| {
+            Differenced::by(&state, Some(&job.job), &model.initial_parameters, &sites, policy)
+        })
+    };
+    if let Some(earlier) = differenced {
+        return abort(app, held, job, format!("the sites that consented {earlier}"), BTreeSet::new()).await;
+    }
     let record = Record::CohortFixed {
         job: job.job.to_string(),
         sites: names(&sites),

@@ -120,6 +120,7 @@ impl Gateway {
             tasks: vec![konclave_openapi::jobs::TaskSpec {
                 task: "Physicochem/logD".into(),
                 kind: konclave_openapi::jobs::TaskKind::Regression,
+                unit: None,
                 output: 0,
                 center_micro: 0,
                 scale_micro: 1_000_000,
