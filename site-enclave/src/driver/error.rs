@@ -3,11 +3,12 @@
 use konclave_crypto::encoding::EncodingError;
 use konclave_crypto::setup::{ChainError, RosterError, SetupError};
 use konclave_crypto::site::{AgreeError, MaskError, UnmaskError};
-use konclave_crypto::{ContextError, JobId, RoundNumber};
+use konclave_crypto::{ContextError, Digest, JobId, RoundNumber};
 use konclave_ledger::statements::StatementError;
 use konclave_policies::rounds::PolicyError;
 use konclave_policies::site::Refusal;
 
+use super::history::HistoryFault;
 use super::learner::LearnerFault;
 use crate::client::ClientError;
 use crate::consent::PolicyFault;
@@ -37,7 +38,7 @@ pub enum StepError {
     },
     /// There is no policy to decide by.
     #[error(transparent)]
-    Policy(#[from] PolicyFault),
+    Policy(PolicyFault),
     /// The site's policy is looser than the consortium's.
     #[error(transparent)]
     OwnPolicy(#[from] PolicyError),
@@ -103,6 +104,39 @@ pub enum StepError {
         /// The field.
         field: &'static str,
     },
+    /// A round's number is beyond what the job can reach.
+    #[error(
+        "round {round} was refused: a job of {rounds} rounds ends before it, however many rounds are aborted"
+    )]
+    Beyond {
+        /// The round.
+        round: RoundNumber,
+        /// Rounds asked for.
+        rounds: u32,
+    },
+    /// The ledger gives no ground for the round.
+    #[error(transparent)]
+    History(#[from] HistoryFault),
+    /// This site already gave shares for an update of the model.
+    #[error(
+        "round {round} trains on model {model}, for which this site already gave shares in round {earlier}: it masks no          second update of one model, because the difference of two sums could be a single site's update. This site takes          part again once a round is opened without it; if none can be, the job has to be asked for anew"
+    )]
+    SpentModel {
+        /// The round.
+        round: RoundNumber,
+        /// The model.
+        model: Digest,
+        /// The round in which shares were given.
+        earlier: u32,
+    },
+    /// This site gave shares in as many rounds as were asked for.
+    #[error("round {round} was refused: this site gave shares in {given} rounds, all that the job asked for")]
+    RoundsUsed {
+        /// The round.
+        round: RoundNumber,
+        /// Rounds in which shares were given.
+        given: usize,
+    },
     /// A round's context breaks the site's policy.
     #[error("round {round}: {refusal}")]
     Terms {
@@ -166,6 +200,13 @@ pub enum StepError {
         /// The reason, as far as known.
         reason: String,
     },
+}
+
+impl From<PolicyFault> for StepError {
+    fn from(fault: PolicyFault) -> Self {
+        // An alarm must be seen as one.
+        if let PolicyFault::Ledger(fault) = fault { Self::Witness(fault) } else { Self::Policy(fault) }
+    }
 }
 
 impl StepError {
