@@ -1,5 +1,7 @@
 //! Why a step of a job failed, and what that means for the job.
 
+use getrandom::SysRng;
+use getrandom::rand_core::UnwrapErr;
 use konclave_crypto::encoding::EncodingError;
 use konclave_crypto::setup::{ChainError, RosterError, SetupError};
 use konclave_crypto::site::{AgreeError, MaskError, UnmaskError};
@@ -235,12 +237,13 @@ where
         .map_err(|error| StepError::Stopped { doing, reason: error.to_string() })
 }
 
-/// A generator keyed by fresh bytes of the system.
-pub(super) fn fresh_random() -> Result<rand_chacha::ChaCha20Rng, StepError> {
-    use rand_chacha::rand_core::SeedableRng;
-    let mut seed = zeroize::Zeroizing::new([0; 32]);
-    getrandom::fill(seed.as_mut()).map_err(|error| StepError::Random(error.to_string()))?;
-    Ok(rand_chacha::ChaCha20Rng::from_seed(*seed))
+/// The system's generator. Masks and shares are drawn from it directly: a generator of our own would hold in memory, and
+/// leave there, a state that all of them follow from. It is asked once here, so that a system that gives no random
+/// numbers is an error and not the end of a thread.
+pub(super) fn fresh_random() -> Result<UnwrapErr<SysRng>, StepError> {
+    let mut first = [0; 1];
+    getrandom::fill(&mut first).map_err(|error| StepError::Random(error.to_string()))?;
+    Ok(UnwrapErr(SysRng))
 }
 
 /// The folder of blobs, made if it is not there.
