@@ -151,3 +151,23 @@ async fn the_keys_of_a_round_are_gone_once_its_update_is_masked() {
         assert_eq!(store.chains().unwrap().unwrap().round().get(), 2);
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_site_restored_from_an_old_copy_does_not_sign_again() {
+    let field = Field::with(|gateway| gateway.hold_agreement = true);
+    let sites: Vec<_> = (0..3).map(|index| field.start(index)).collect();
+    field.until("all signatures", |gateway| gateway.signed() == 3).await;
+    for site in sites {
+        site.abort();
+        let _ = site.await;
+    }
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let round = field.folders[0].join(format!("state/jobs/{}/rounds/1", field.job()));
+    for lost in ["agreed", "await-unmasking"] {
+        std::fs::remove_file(round.join(lost)).unwrap();
+    }
+    std::fs::remove_dir_all(field.folders[0].join("journal")).unwrap();
+    let site = field.restart(0).await;
+    field.refused("the gateway has an agreement of this site in round 1").await;
+    site.abort();
+}

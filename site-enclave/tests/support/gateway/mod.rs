@@ -107,6 +107,8 @@ pub struct Gateway {
     pub answers_seen: Vec<(u32, SiteId)>,
     /// Keeps the round open for uploads, and asks for them again, whatever has arrived.
     pub hold_uploads: bool,
+    /// The same with signatures on the agreed set.
+    pub hold_agreement: bool,
 }
 
 type Shared = Arc<Mutex<Gateway>>;
@@ -199,6 +201,7 @@ impl Gateway {
             unasked: BTreeSet::new(),
             answers_seen: Vec::new(),
             hold_uploads: false,
+            hold_agreement: false,
         }))
     }
 
@@ -352,7 +355,9 @@ impl Gateway {
             Stage::Uploading(collecting) if collecting.uploaded().len() == all && !self.hold_uploads => {
                 Stage::Agreeing(collecting.close().unwrap())
             }
-            Stage::Agreeing(agreeing) if round.signed_by.len() + self.unasked.len() == all => {
+            Stage::Agreeing(agreeing)
+                if round.signed_by.len() + self.unasked.len() == all && !self.hold_agreement =>
+            {
                 Stage::Unmasking(agreeing.close().unwrap())
             }
             Stage::Unmasking(unmasking) if round.answered.len() == all => {
@@ -399,7 +404,8 @@ impl Gateway {
             Stage::Uploading(collecting) => (self.hold_uploads || !collecting.uploaded().contains(site))
                 .then_some(WorkItem::Upload { job, round: number }),
             Stage::Agreeing(_) => {
-                let asked = !round.signed_by.contains(site) && !self.unasked.contains(site);
+                let waited_for = self.hold_agreement || !round.signed_by.contains(site);
+                let asked = waited_for && !self.unasked.contains(site);
                 asked.then_some(WorkItem::Agree { job, round: number })
             }
             Stage::Unmasking(_) => {
@@ -416,6 +422,11 @@ impl Gateway {
 
     fn last(&mut self) -> &mut OneRound {
         self.rounds.last_mut().unwrap()
+    }
+
+    /// How many have signed the last round's set.
+    pub fn signed(&self) -> usize {
+        self.rounds.last().map_or(0, |round| round.signed_by.len())
     }
 
     /// The sites whose uploads of the last round are complete.
