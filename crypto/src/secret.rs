@@ -4,20 +4,25 @@ use std::fmt;
 
 use rand_core::CryptoRng;
 use subtle::ConstantTimeEq;
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use zeroize::Zeroize;
 
-/// A secret of `N` bytes.
-#[derive(Zeroize, ZeroizeOnDrop)]
-pub(crate) struct Secret<const N: usize>([u8; N]);
+/// A secret of `N` bytes, which stay where they are first put: moving it copies no secret byte.
+pub(crate) struct Secret<const N: usize>(Box<[u8; N]>);
+
+impl<const N: usize> Drop for Secret<N> {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
 
 impl<const N: usize> Secret<N> {
     pub(crate) fn zeroed() -> Self {
-        Self([0; N])
+        Self(Box::new([0; N]))
     }
 
     pub(crate) fn random<R: CryptoRng + ?Sized>(rng: &mut R) -> Self {
         let mut secret = Self::zeroed();
-        rng.fill_bytes(&mut secret.0);
+        rng.fill_bytes(secret.0.as_mut());
         secret
     }
 
@@ -38,7 +43,7 @@ impl<const N: usize> Secret<N> {
 
 impl<const N: usize> PartialEq for Secret<N> {
     fn eq(&self, other: &Self) -> bool {
-        self.0.ct_eq(&other.0).into()
+        self.expose().ct_eq(other.expose()).into()
     }
 }
 

@@ -3,7 +3,7 @@
 use curve25519_dalek::scalar::Scalar;
 use rand_core::CryptoRng;
 use subtle::ConstantTimeEq;
-use zeroize::Zeroizing;
+use zeroize::Zeroize;
 
 use crate::digest::Digest;
 use crate::ids::SiteId;
@@ -14,7 +14,16 @@ use crate::transcript::Transcript;
 
 /// A uniform scalar of the Ristretto255 group (about 252 bits): a mask seed, or one share of it.
 /// Not `Clone`, not printed, erased on drop.
-pub(crate) struct Seed(Zeroizing<Scalar>);
+///
+/// It stays where it is first put: a list that grows, or hands a seed on, copies only where it lies, and so leaves no seed
+/// behind in memory that it frees.
+pub(crate) struct Seed(Box<Scalar>);
+
+impl Drop for Seed {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
 
 impl Seed {
     /// Draws a seed.
@@ -28,7 +37,7 @@ impl Seed {
     }
 
     pub(crate) fn from_scalar(scalar: Scalar) -> Self {
-        Self(Zeroizing::new(scalar))
+        Self(Box::new(scalar))
     }
 
     /// Parses the canonical encoding; `None` for any other.
@@ -98,6 +107,23 @@ mod tests {
             .iter()
             .map(|seed| *Seed::from_bytes(&seed.0).unwrap().stream_key(&Digest([0; 32])).expose());
         assert_eq!(keys.collect::<std::collections::BTreeSet<[u8; 32]>>().len(), 64);
+    }
+
+    #[test]
+    fn seeds_are_not_copied_by_lists_that_grow_or_hand_them_on() {
+        let mut rng = ChaCha20Rng::from_seed([9; 32]);
+        let mut list = Vec::with_capacity(1);
+        let places: Vec<*const u8> = (0..40)
+            .map(|_| {
+                let seed = Seed::random(&mut rng);
+                let place = seed.expose().as_ptr();
+                list.push(seed);
+                place
+            })
+            .collect();
+        assert!(list.capacity() >= 40);
+        let map: std::collections::BTreeMap<usize, Seed> = list.into_iter().enumerate().collect();
+        assert!(map.values().map(|seed| seed.expose().as_ptr()).eq(places));
     }
 
     #[test]

@@ -13,9 +13,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use konclave_crypto::aggregator::{Abort, Collecting, Opened, Rejection};
 use konclave_crypto::messages::{Manifest, SeedBytes, Share};
-use konclave_crypto::site::{AwaitAgreement, MaskError, mask};
+use konclave_crypto::site::{MaskError, mask};
 use konclave_crypto::{Digest, HeaderFault, Mode, RingVector, RoundNumber, SiteId, body_root};
-use support::{Consortium, Upload, Uploaded, agree_all, open, plain_sum, site, unmask_all, upload_all};
+use support::{
+    Consortium, Upload, Uploaded, agree_all, forge_body, open, plain_sum, site, unmask_all, upload_all,
+    with_manifest,
+};
 
 fn nobody() -> BTreeSet<SiteId> {
     BTreeSet::new()
@@ -23,13 +26,6 @@ fn nobody() -> BTreeSet<SiteId> {
 
 fn set(indices: impl IntoIterator<Item = usize>) -> BTreeSet<SiteId> {
     indices.into_iter().map(site).collect()
-}
-
-/// Replaces a site's body by another and commits to it like a malicious site would.
-fn forge_body(consortium: &Consortium, manifest: &Manifest, body: &[u8]) -> Manifest {
-    let mut header = manifest.signed.header.clone();
-    header.body_root = body_root(body).unwrap();
-    Manifest { signed: header.clone().sign(consortium.key(&header.site)), sealed: manifest.sealed.clone() }
 }
 
 #[test]
@@ -261,19 +257,6 @@ fn garbage_uploads_abort_and_name_the_batch() {
         assert!(matches!(&abort, Abort::OutOfRange { batch: named, .. } if *named == batch), "{abort}");
         assert_eq!((abort.culprits(), abort.suspects()), (nobody(), batch));
     }
-}
-
-/// The state of a site that lies about its manifest: the stored bytes with the header's fields replaced.
-fn with_manifest(state: &AwaitAgreement, forged: &Manifest) -> AwaitAgreement {
-    let mut bytes = state.to_secret_bytes().to_vec();
-    let mut replace = |old: &[u8], new: &[u8]| {
-        let at = bytes.windows(old.len()).position(|window| window == old).unwrap();
-        bytes[at..at + new.len()].copy_from_slice(new);
-    };
-    let (old, new) = (&state.manifest().signed, &forged.signed);
-    replace(old.header.body_root.as_bytes(), new.header.body_root.as_bytes());
-    replace(old.signature.as_bytes(), new.signature.as_bytes());
-    AwaitAgreement::from_secret_bytes(&bytes).unwrap()
 }
 
 #[test]

@@ -12,7 +12,7 @@ mod support;
 use std::collections::BTreeSet;
 
 use konclave_crypto::messages::{
-    AgreementProposal, AgreementSignature, Manifest, UnmaskingRequest, UnmaskingResponse,
+    AgreementProposal, AgreementSignature, Manifest, SeedBytes, UnmaskingRequest, UnmaskingResponse,
 };
 use konclave_crypto::setup::KeyAdvertisement;
 use konclave_crypto::{Mode, OpenedSum, SignedContext};
@@ -63,6 +63,20 @@ fn messages_round_trip_strictly() {
         state.unmask(&consortium.roster, &verified, &request, consortium.key(&site(0))).unwrap();
     check::<UnmaskingResponse>(&response);
     assert_eq!(debug, "AwaitUnmasking { site: SiteId(\"site-00\"), round: RoundNumber(1), .. }");
-    assert!(format!("{response:?}").contains("Share(..)"));
+    assert!(!response.self_mask_shares.is_empty() && !response.own_pair_seeds.is_empty());
+    assert!(!response.pair_seed_shares.is_empty());
+    let shares =
+        response.self_mask_shares.values().chain(response.pair_seed_shares.iter().map(|one| &one.share));
+    let opened = shares.map(|share| &share.value).chain(response.own_pair_seeds.values());
+    let shown: String = format!("{response:?}").split_whitespace().collect();
+    for SeedBytes(seed) in opened {
+        assert_eq!(format!("{:?}", SeedBytes(*seed)), "SeedBytes(..)");
+        // However it may be written: as numbers, in hexadecimal, in base64.
+        let numbers: Vec<String> = seed.iter().map(ToString::to_string).collect();
+        let hex: String = seed.iter().map(|byte| format!("{byte:02x}")).collect();
+        for form in [numbers[..4].join(","), hex, String::from(SeedBytes(*seed))] {
+            assert!(!shown.contains(&form), "{form} in {shown}");
+        }
+    }
     check(&OpenedSum { sites: vec![site(0)], coordinates: vec![-3, 4], weight: 2 });
 }

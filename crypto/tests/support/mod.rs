@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use konclave_crypto::aggregator::{Abort, Agreeing, Collecting, Opening, Unmasking};
 use konclave_crypto::batches::{scoring_batches, singletons};
-use konclave_crypto::messages::{AgreementSignature, Manifest};
+use konclave_crypto::messages::{AgreementSignature, Manifest, ManifestHeader};
 use konclave_crypto::setup::{KeyAdvertisement, PairwiseChains, Roster, advertise};
 use konclave_crypto::site::{AwaitAgreement, AwaitUnmasking, mask};
 use konclave_crypto::{
@@ -336,4 +336,37 @@ pub fn play(
             .collect(),
     };
     Ok((opened, expected))
+}
+
+/// Replaces a site's body by another and commits to it like a malicious site would.
+pub fn forge_body(consortium: &Consortium, manifest: &Manifest, body: &[u8]) -> Manifest {
+    forge_header(consortium, manifest, |header| header.body_root = body_root(body).unwrap())
+}
+
+/// Changes what a site commits to, under its own signature.
+pub fn forge_header(
+    consortium: &Consortium,
+    manifest: &Manifest,
+    change: impl FnOnce(&mut ManifestHeader),
+) -> Manifest {
+    let mut header = manifest.signed.header.clone();
+    change(&mut header);
+    Manifest { signed: header.clone().sign(consortium.key(&header.site)), sealed: manifest.sealed.clone() }
+}
+
+/// The state of a site that lies about its manifest: the stored bytes with the header's fields replaced.
+pub fn with_manifest(state: &AwaitAgreement, forged: &Manifest) -> AwaitAgreement {
+    let mut bytes = state.to_secret_bytes().to_vec();
+    let mut replace = |old: &[u8], new: &[u8]| {
+        let at = bytes.windows(old.len()).position(|window| window == old).unwrap();
+        bytes[at..at + new.len()].copy_from_slice(new);
+    };
+    let (old, new) = (&state.manifest().signed, &forged.signed);
+    replace(old.header.self_mask_hash.as_bytes(), new.header.self_mask_hash.as_bytes());
+    for (peer, hash) in &old.header.pair_seed_hashes {
+        replace(hash.as_bytes(), new.header.pair_seed_hashes[peer].as_bytes());
+    }
+    replace(old.header.body_root.as_bytes(), new.header.body_root.as_bytes());
+    replace(old.signature.as_bytes(), new.signature.as_bytes());
+    AwaitAgreement::from_secret_bytes(&bytes).unwrap()
 }

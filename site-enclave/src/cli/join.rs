@@ -9,6 +9,8 @@ use serde::de::DeserializeOwned;
 use super::CommandError;
 use crate::clock;
 use crate::config::{Asked, Enrolled, EnrolmentError, SiteFolder, site_toml};
+use crate::consent::{PolicyFault, RoundsFloors};
+use crate::driver::SiteError;
 use crate::keystore::{Disk, SiteKeys};
 
 /// What `join` takes.
@@ -51,6 +53,11 @@ pub fn join(arguments: &JoinArguments) -> Result<String, CommandError> {
     if !kept {
         disk.write(&folder.config(), site_toml(&enrolled.gateway_url).as_bytes())?;
     }
+    if !folder.floors().is_file() {
+        // From this program, not from the gateway: what came with the enrolment cannot lower them.
+        let floors = RoundsFloors::embedded().map_err(|error| SiteError::from(PolicyFault::from(error)))?;
+        disk.write(&folder.floors(), floors.to_toml().as_bytes())?;
+    }
     if !folder.policy().is_file() {
         disk.write(&folder.policy(), SitePolicy::EMBEDDED.as_bytes())?;
     }
@@ -60,7 +67,8 @@ pub fn join(arguments: &JoinArguments) -> Result<String, CommandError> {
          Consortium root, to compare with the other sites: {root}\n\
          Ledger key: {ledger}\n\
          Settings: {config}{kept}\n\
-         This site's policy, which decides which jobs it consents to: {policy}",
+         This site's policy, which decides which jobs it consents to: {policy}\n\
+         The least protection it takes part with: {floors}",
         site = member.site,
         entity = member.legal_entity,
         role = member.role.as_str(),
@@ -69,6 +77,7 @@ pub fn join(arguments: &JoinArguments) -> Result<String, CommandError> {
         ledger = enrolled.ledger_key,
         config = folder.config().display(),
         policy = folder.policy().display(),
+        floors = folder.floors().display(),
         kept = if kept { " (kept as it was)" } else { "" },
     ))
 }
@@ -150,6 +159,9 @@ mod tests {
         let folder = SiteFolder::new(keep.path());
         let config = SiteConfig::load(&folder, &ConfigFlags::default()).unwrap();
         assert_eq!(config.gateway_url, "https://localhost:8443");
+        let floors = crate::consent::read_floors(&folder, config.floors.as_deref()).unwrap();
+        assert_eq!(floors, RoundsFloors::embedded().unwrap());
+        assert!(config.floors.is_some());
         std::fs::write(folder.config(), "gateway_url = \"https://other\"\n").unwrap();
         try_join(keep.path(), &enrolment).unwrap();
         let config = SiteConfig::load(&folder, &ConfigFlags::default()).unwrap();

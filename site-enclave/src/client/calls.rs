@@ -5,11 +5,15 @@ use konclave_crypto::messages::{
 };
 use konclave_crypto::setup::KeyAdvertisement;
 use konclave_crypto::{Digest, JobId, RoundNumber, SiteId};
+use konclave_ledger::Leaf;
 use konclave_ledger::dsse::Envelope;
+use konclave_ledger::records::Record;
 use konclave_openapi::deposits::{Deposit, NewDeposit};
 use konclave_openapi::evaluations::{Evaluation, NewEvaluation};
 use konclave_openapi::jobs::{Ciphertexts, Job, RosterView};
-use konclave_openapi::ledger::{CheckpointView, ConsistencyProofView, EntryView, NewCosignature};
+use konclave_openapi::ledger::{
+    CheckpointView, ConsistencyProofView, EntryView, InclusionProofView, NewCosignature,
+};
 use konclave_openapi::models::Model;
 use konclave_openapi::page::Page;
 use konclave_openapi::rounds::Round;
@@ -206,12 +210,12 @@ impl GatewayClient {
         self.exchange(&Outgoing::get("/v1/ledger/checkpoint")).await
     }
 
-    /// The text of the rounds policy with a digest, from the ledger entry that set it. Only a text with that digest is
-    /// given, so that nothing of the answer has to be trusted.
+    /// The ledger entry that set the rounds policy with a digest, and the policy's text. Only a text with that digest
+    /// is given; whether the entry is in the ledger is for the witness to check.
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn policy_text(&self, policy: Digest) -> Result<Option<String>, ClientError> {
+    pub async fn policy_entry(&self, policy: Digest) -> Result<Option<(EntryView, String)>, ClientError> {
         let mut cursor = None::<String>;
         loop {
             let mut path = "/v1/ledger/entries?action=policy.set&limit=100".to_owned();
@@ -220,11 +224,13 @@ impl GatewayClient {
                 path.push_str(cursor);
             }
             let page: Page<EntryView> = self.exchange(&Outgoing::get(path)).await?;
-            for entry in &page.items {
-                let Ok(leaf) = serde_json::from_str::<serde_json::Value>(&entry.leaf) else { continue };
-                let text = leaf.pointer("/record/text").and_then(serde_json::Value::as_str);
-                if let Some(text) = text.filter(|text| Digest::of(text.as_bytes()) == policy) {
-                    return Ok(Some(text.to_owned()));
+            for entry in page.items {
+                let Ok(leaf) = Leaf::parse(entry.leaf.as_bytes()) else { continue };
+                let Ok(Record::PolicySet { text, .. }) = Record::parse(&leaf.action, &leaf.record) else {
+                    continue;
+                };
+                if Digest::of(text.as_bytes()) == policy {
+                    return Ok(Some((entry, text)));
                 }
             }
             match page.next_cursor {
@@ -232,6 +238,28 @@ impl GatewayClient {
                 Some(_) | None => return Ok(None),
             }
         }
+    }
+
+    /// The ledger's entries with an action about a round. Nothing of the answer is proven.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn round_entries(
+        &self,
+        job: &JobId,
+        round: RoundNumber,
+        action: &str,
+    ) -> Result<Vec<EntryView>, ClientError> {
+        let path = format!("/v1/ledger/entries?object=jobs/{job}/rounds/{round}&action={action}&limit=10");
+        Ok(self.exchange::<Page<EntryView>>(&Outgoing::get(path)).await?.items)
+    }
+
+    /// The proof that an entry is in the ledger of `size` entries.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn inclusion(&self, index: u64, size: u64) -> Result<InclusionProofView, ClientError> {
+        self.exchange(&Outgoing::get(format!("/v1/ledger/entries/{index}/proof?size={size}"))).await
     }
 
     /// The proof that the ledger of size `new` extends that of size `old`.

@@ -43,6 +43,12 @@ impl SiteFolder {
         self.0.join("policy.toml")
     }
 
+    /// The site's floors for rounds policies, as `join` writes them.
+    #[must_use]
+    pub fn floors(&self) -> PathBuf {
+        self.0.join("floors.toml")
+    }
+
     /// What the site asked to be enrolled with.
     #[must_use]
     pub fn enrolment_request(&self) -> PathBuf {

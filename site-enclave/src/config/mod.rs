@@ -19,10 +19,11 @@ use crate::client::{Endpoint, RetryPolicy};
 
 /// The prefix of environment variables.
 const ENVIRONMENT: &str = "KONCLAVE_SITE_";
-const KEYS: [&str; 9] = [
+const KEYS: [&str; 10] = [
     "gateway_url",
     "data",
     "policy",
+    "floors",
     "rounds_policy",
     "poll_seconds",
     "witness_seconds",
@@ -42,6 +43,9 @@ pub struct SiteConfig {
     /// The site's policy, relative to the site's folder; without it the site refuses every job.
     #[serde(default)]
     pub policy: Option<PathBuf>,
+    /// The site's floors for rounds policies, relative to the site's folder; without it those built into this program.
+    #[serde(default)]
+    pub floors: Option<PathBuf>,
     /// The consortium's rounds policy that this site accepts; without it, the one that the ledger names.
     #[serde(default)]
     pub rounds_policy: Option<PathBuf>,

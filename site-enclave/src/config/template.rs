@@ -19,8 +19,12 @@ data = ["data/*.csv"]
 # This site's own policy; it may only be stricter than the consortium's. Without this key the site refuses every job.
 policy = "policy.toml"
 
-# The consortium's rounds policy that this site accepts. Without it: the one recorded in the ledger, whose digest the
-# job names.
+# The least protection with which this site takes part: a rounds policy below one of these floors is refused. Without this
+# key the floors built into this program hold.
+floors = "floors.toml"
+
+# The consortium's rounds policy that this site accepts, and no other. Without it: any that the ledger proves, whose digest
+# the job names, and that keeps to the floors.
 # rounds_policy = "rounds.toml"
 
 # How long the gateway may hold a request for work before it answers "none", 1 to 30.

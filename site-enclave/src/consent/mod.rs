@@ -1,9 +1,11 @@
 //! Consent: whether this site takes part in a job, decided by policy files and signed.
 //!
-//! The effective policy is the strictest of the consortium's rounds policy and the site's own. A refusal names its rule
+//! A rounds policy counts only if the ledger holds it and it keeps to this site's own floors ([`RoundsFloors`]), which
+//! nothing that the gateway says can lower. The effective policy is the strictest of the consortium's rounds policy and the site's own. A refusal names its rule
 //! and is a decision like any other: the site signs it and does not count as a dropout. The same terms are checked
 //! again in every round, against what its signed context says.
 
+mod floors;
 mod policy;
 mod terms;
 
@@ -15,11 +17,15 @@ use konclave_openapi::jobs::Job;
 use konclave_policies::rounds::RoundPolicy;
 use konclave_policies::site::{SitePolicy, check_job, effective};
 
-pub use policy::{PolicyFault, RoundPolicies, read_site_policy};
+pub use floors::{BelowFloor, Needed, RoundsFloors};
+pub use policy::{PolicyFault, RoundPolicies, read_floors, read_site_policy};
 pub use terms::{at_consent, in_round};
 
 use crate::clock;
 use crate::keystore::SiteKeys;
+
+/// The most rounds of a job that this site takes part in: its key chains are never moved further than such a job can get.
+pub const MOST_ROUNDS: u32 = 10_000;
 
 /// A site's answer to a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +52,10 @@ pub fn decide(job: &Job, site: &SiteId, rounds: &RoundPolicy, own: &SitePolicy) 
     let request = &job.request;
     if !request.invited.is_empty() && !request.invited.contains(site) {
         return Answer::refuse("invited", "this site is not among the invited");
+    }
+    if !(1..=MOST_ROUNDS).contains(&request.rounds) {
+        let detail = format!("{} rounds asked; 1 to {MOST_ROUNDS} allowed", request.rounds);
+        return Answer::refuse("rounds", detail);
     }
     let policy = match effective(rounds, own) {
         Ok(policy) => policy,

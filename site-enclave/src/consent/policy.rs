@@ -6,10 +6,13 @@ use std::sync::Arc;
 use konclave_crypto::Digest;
 use konclave_policies::rounds::{PolicyError, RoundPolicy};
 use konclave_policies::site::SitePolicy;
+use tokio::sync::Mutex;
 
+use super::floors::{BelowFloor, RoundsFloors};
 use crate::client::{ClientError, GatewayClient};
 use crate::config::SiteFolder;
 use crate::keystore::{Disk, DiskError};
+use crate::witness::{Witness, WitnessFault};
 
 /// Why there is no policy to decide by.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +31,25 @@ pub enum PolicyFault {
     /// A file is at fault.
     #[error(transparent)]
     Policy(#[from] PolicyError),
+    /// The file of floors is at fault.
+    #[error("{path}: {source}")]
+    Floors {
+        /// The file.
+        path: PathBuf,
+        /// The parser's reason.
+        source: Box<figment::Error>,
+    },
+    /// The policy protects too little.
+    #[error("rounds policy {policy} is refused: {below}")]
+    BelowFloor {
+        /// The policy.
+        policy: Digest,
+        /// The broken rule.
+        below: BelowFloor,
+    },
+    /// The ledger does not prove the policy, or contradicts what this site has seen.
+    #[error("the rounds policy is not proven by the ledger: {0}")]
+    Ledger(WitnessFault),
     /// The gateway could not be asked.
     #[error(transparent)]
     Gateway(#[from] ClientError),
@@ -52,7 +74,29 @@ impl PolicyFault {
     pub fn is_temporary(&self) -> bool {
         match self {
             Self::Gateway(_) | Self::Disk(_) => true,
-            Self::Missing { .. } | Self::Policy(_) | Self::Unknown(_) | Self::NotAccepted { .. } => false,
+            Self::Ledger(fault) => !matches!(fault, WitnessFault::Unproven { .. }),
+            Self::Missing { .. }
+            | Self::Policy(_)
+            | Self::Floors { .. }
+            | Self::BelowFloor { .. }
+            | Self::Unknown(_)
+            | Self::NotAccepted { .. } => false,
+        }
+    }
+
+    /// The name of the broken rule, for a refusal.
+    #[must_use]
+    pub fn rule(&self) -> &'static str {
+        match self {
+            Self::BelowFloor { below, .. } => below.rule,
+            Self::Disk(_)
+            | Self::Missing { .. }
+            | Self::Policy(_)
+            | Self::Floors { .. }
+            | Self::Ledger(_)
+            | Self::Gateway(_)
+            | Self::Unknown(_)
+            | Self::NotAccepted { .. } => "policy",
         }
     }
 }
@@ -71,6 +115,16 @@ pub fn read_site_policy(folder: &SiteFolder, file: Option<&Path>) -> Result<Site
     }
 }
 
+/// Reads the site's floors for rounds policies; where no file is configured, those built into this program.
+///
+/// # Errors
+/// [`PolicyFault`].
+pub fn read_floors(folder: &SiteFolder, file: Option<&Path>) -> Result<RoundsFloors, PolicyFault> {
+    let Some(file) = file else { return Ok(RoundsFloors::embedded()?) };
+    let path = folder.path().join(file);
+    RoundsFloors::parse(&text(&path, "floors")?).map_err(|source| PolicyFault::Floors { path, source })
+}
+
 fn text(path: &Path, key: &'static str) -> Result<String, PolicyFault> {
     let bytes =
         Disk::default().read(path)?.ok_or_else(|| PolicyFault::Missing { key, path: path.to_path_buf() })?;
@@ -83,6 +137,7 @@ pub struct RoundPolicies {
     folder: PathBuf,
     disk: Disk,
     accepted: Option<Arc<RoundPolicy>>,
+    floors: RoundsFloors,
 }
 
 impl RoundPolicies {
@@ -90,7 +145,12 @@ impl RoundPolicies {
     ///
     /// # Errors
     /// [`PolicyFault`] if the pinned one cannot be used.
-    pub fn open(disk: Disk, site: &SiteFolder, accepted: Option<&Path>) -> Result<Self, PolicyFault> {
+    pub fn open(
+        disk: Disk,
+        site: &SiteFolder,
+        accepted: Option<&Path>,
+        floors: RoundsFloors,
+    ) -> Result<Self, PolicyFault> {
         let accepted = match accepted {
             None => None,
             Some(file) => {
@@ -101,10 +161,11 @@ impl RoundPolicies {
         };
         let folder = site.state().join("policies");
         disk.create_folder(&folder)?;
-        Ok(Self { folder, disk, accepted })
+        Ok(Self { folder, disk, accepted, floors })
     }
 
-    /// The policy with a digest: the pinned one, one fetched before, or the one in the ledger.
+    /// The policy with a digest: the pinned one, one fetched before, or the one that the ledger proves; in each case one
+    /// that keeps to the site's floors.
     ///
     /// # Errors
     /// [`PolicyFault`].
@@ -112,6 +173,18 @@ impl RoundPolicies {
         &self,
         digest: Digest,
         client: &GatewayClient,
+        witness: &Mutex<Witness>,
+    ) -> Result<Arc<RoundPolicy>, PolicyFault> {
+        let policy = self.find(digest, client, witness).await?;
+        self.floors.check(&policy).map_err(|below| PolicyFault::BelowFloor { policy: digest, below })?;
+        Ok(policy)
+    }
+
+    async fn find(
+        &self,
+        digest: Digest,
+        client: &GatewayClient,
+        witness: &Mutex<Witness>,
     ) -> Result<Arc<RoundPolicy>, PolicyFault> {
         if let Some(accepted) = &self.accepted {
             let own = accepted.digest();
@@ -128,7 +201,9 @@ impl RoundPolicies {
         {
             return Ok(Arc::new(RoundPolicy::parse(&name, &String::from_utf8_lossy(&bytes))?));
         }
-        let text = client.policy_text(digest).await?.ok_or(PolicyFault::Unknown(digest))?;
+        let (entry, text) = client.policy_entry(digest).await?.ok_or(PolicyFault::Unknown(digest))?;
+        let proven = witness.lock().await.check_entry(client, entry.index, entry.leaf.as_bytes()).await;
+        proven.map_err(PolicyFault::Ledger)?;
         let policy = RoundPolicy::parse(&name, &text)?;
         self.disk.write(&path, text.as_bytes())?;
         Ok(Arc::new(policy))

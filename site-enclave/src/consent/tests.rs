@@ -79,6 +79,8 @@ fn each_refusal_names_its_rule() {
         (|job| job.policy = Digest::of(b"another"), SitePolicy::EMBEDDED, "policy"),
         (|job| job.request.invited.truncate(2), SitePolicy::EMBEDDED, "min_cohort"),
         (|job| job.request.invited.retain(|site| site.as_str() != "a"), SitePolicy::EMBEDDED, "invited"),
+        (|job| job.request.rounds = 0, SitePolicy::EMBEDDED, "rounds"),
+        (|job| job.request.rounds = MOST_ROUNDS + 1, SitePolicy::EMBEDDED, "rounds"),
         (|_| {}, "consent = \"never\"\n", "consent"),
         (|_| {}, "consent = \"auto\"\ntasks = [\"Toxicity/hERG\"]\n", "tasks"),
         (|_| {}, stricter, "min_agreed"),

@@ -1,13 +1,16 @@
 //! Why a step of a job failed, and what that means for the job.
 
+use getrandom::SysRng;
+use getrandom::rand_core::UnwrapErr;
 use konclave_crypto::encoding::EncodingError;
 use konclave_crypto::setup::{ChainError, RosterError, SetupError};
 use konclave_crypto::site::{AgreeError, MaskError, UnmaskError};
-use konclave_crypto::{ContextError, JobId, RoundNumber};
+use konclave_crypto::{ContextError, Digest, JobId, RoundNumber};
 use konclave_ledger::statements::StatementError;
 use konclave_policies::rounds::PolicyError;
 use konclave_policies::site::Refusal;
 
+use super::history::HistoryFault;
 use super::learner::LearnerFault;
 use crate::client::ClientError;
 use crate::consent::PolicyFault;
@@ -37,7 +40,7 @@ pub enum StepError {
     },
     /// There is no policy to decide by.
     #[error(transparent)]
-    Policy(#[from] PolicyFault),
+    Policy(PolicyFault),
     /// The site's policy is looser than the consortium's.
     #[error(transparent)]
     OwnPolicy(#[from] PolicyError),
@@ -102,6 +105,39 @@ pub enum StepError {
         round: RoundNumber,
         /// The field.
         field: &'static str,
+    },
+    /// A round's number is beyond what the job can reach.
+    #[error(
+        "round {round} was refused: a job of {rounds} rounds ends before it, however many rounds are aborted"
+    )]
+    Beyond {
+        /// The round.
+        round: RoundNumber,
+        /// Rounds asked for.
+        rounds: u32,
+    },
+    /// The ledger gives no ground for the round.
+    #[error(transparent)]
+    History(#[from] HistoryFault),
+    /// This site already gave shares for an update of the model.
+    #[error(
+        "round {round} trains on model {model}, for which this site already gave shares in round {earlier}: it masks no          second update of one model, because the difference of two sums could be a single site's update. This site takes          part again once a round is opened without it; if none can be, the job has to be asked for anew"
+    )]
+    SpentModel {
+        /// The round.
+        round: RoundNumber,
+        /// The model.
+        model: Digest,
+        /// The round in which shares were given.
+        earlier: u32,
+    },
+    /// This site gave shares in as many rounds as were asked for.
+    #[error("round {round} was refused: this site gave shares in {given} rounds, all that the job asked for")]
+    RoundsUsed {
+        /// The round.
+        round: RoundNumber,
+        /// Rounds in which shares were given.
+        given: usize,
     },
     /// A round's context breaks the site's policy.
     #[error("round {round}: {refusal}")]
@@ -168,6 +204,13 @@ pub enum StepError {
     },
 }
 
+impl From<PolicyFault> for StepError {
+    fn from(fault: PolicyFault) -> Self {
+        // An alarm must be seen as one.
+        if let PolicyFault::Ledger(fault) = fault { Self::Witness(fault) } else { Self::Policy(fault) }
+    }
+}
+
 impl StepError {
     /// Whether the step came too late or too early: nothing is wrong, the site asks for work again.
     #[must_use]
@@ -194,12 +237,13 @@ where
         .map_err(|error| StepError::Stopped { doing, reason: error.to_string() })
 }
 
-/// A generator keyed by fresh bytes of the system.
-pub(super) fn fresh_random() -> Result<rand_chacha::ChaCha20Rng, StepError> {
-    use rand_chacha::rand_core::SeedableRng;
-    let mut seed = zeroize::Zeroizing::new([0; 32]);
-    getrandom::fill(seed.as_mut()).map_err(|error| StepError::Random(error.to_string()))?;
-    Ok(rand_chacha::ChaCha20Rng::from_seed(*seed))
+/// The system's generator. Masks and shares are drawn from it directly: a generator of our own would hold in memory, and
+/// leave there, a state that all of them follow from. It is asked once here, so that a system that gives no random
+/// numbers is an error and not the end of a thread.
+pub(super) fn fresh_random() -> Result<UnwrapErr<SysRng>, StepError> {
+    let mut first = [0; 1];
+    getrandom::fill(&mut first).map_err(|error| StepError::Random(error.to_string()))?;
+    Ok(UnwrapErr(SysRng))
 }
 
 /// The folder of blobs, made if it is not there.

@@ -1,5 +1,6 @@
 //! A round's later steps: agree to one set, and give the shares that open its sum.
 
+use konclave_crypto::messages::AgreementSignature;
 use konclave_crypto::setup::Roster;
 use konclave_crypto::{JobId, RoundNumber, VerifiedContext};
 
@@ -18,37 +19,54 @@ impl<L: Learner> Site<L> {
             Some(agreed) => agreed.signature,
             None => {
                 let Some(masked) = self.taking_part(job, round, &mut store).await? else { return Ok(()) };
-                if self.member.client.round(job, round).await?.signed.contains(self.member.site()) {
-                    return Err(StepError::Forgotten { job: job.clone(), round, what: "an agreement" });
-                }
-                let (roster, context) = self.context_of(job, round, &mut store, &masked).await?;
-                let proposal = self.member.client.agreement(job, round).await?;
-                let (secret, signature) = store
-                    .await_agreement(round)?
-                    .agree(&roster, &context, &proposal, &self.member.keys.identity)
-                    .map_err(|refused| StepError::Agreement { round, source: refused.error })?;
-                store.store_agreed(round, &secret, &signature)?;
-                tracing::info!("round {round}: agreed to open the sum of {} sites", proposal.agreed.len());
-                signature
+                self.decide_set(job, round, &mut store, &masked).await?
             }
         };
         Ok(self.member.client.send_agreement(job, round, self.member.site(), &signature).await?)
     }
 
-    /// Gives the shares for the agreed set, once; sends the same response however often.
+    /// Decides on the proposed set for good: durable on return.
+    async fn decide_set(
+        &self,
+        job: &JobId,
+        round: RoundNumber,
+        store: &mut JobStore,
+        masked: &MaskedRound,
+    ) -> Result<AgreementSignature, StepError> {
+        if self.member.client.round(job, round).await?.signed.contains(self.member.site()) {
+            return Err(StepError::Forgotten { job: job.clone(), round, what: "an agreement" });
+        }
+        let (roster, context) = self.context_of(job, round, store, masked).await?;
+        let proposal = self.member.client.agreement(job, round).await?;
+        let (secret, signature) = store
+            .await_agreement(round)?
+            .agree(&roster, &context, &proposal, &self.member.keys.identity)
+            .map_err(|refused| StepError::Agreement { round, source: refused.error })?;
+        store.store_agreed(round, &secret, &signature)?;
+        tracing::info!("round {round}: agreed to open the sum of {} sites", proposal.agreed.len());
+        Ok(signature)
+    }
+
+    /// Gives the shares for the agreed set, once; sends the same response however often. A site that was late to sign
+    /// decides on the set first, as durably as if it had been asked; its signature is not wanted any more.
+    ///
+    /// Only shares for a set that a quorum signed are given, whoever this site's signature reached.
     pub(super) async fn unmask(&self, job: &JobId, round: RoundNumber) -> Result<(), StepError> {
         let mut store = self.store(job)?;
         let response = match store.unmasked(round)? {
             Some(response) => response,
             None => {
                 let Some(masked) = self.taking_part(job, round, &mut store).await? else { return Ok(()) };
+                if store.agreed(round)?.is_none() {
+                    self.decide_set(job, round, &mut store, &masked).await?;
+                }
                 let (roster, context) = self.context_of(job, round, &mut store, &masked).await?;
                 let request = self.member.client.unmasking(job, round, self.member.site()).await?;
                 let (_closed, response) = store
                     .await_unmasking(round)?
                     .unmask(&roster, &context, &request, &self.member.keys.identity)
                     .map_err(|refused| StepError::Unmasking { round, source: refused.error })?;
-                store.store_unmasked(round, &response)?;
+                store.store_unmasked(round, masked.context.context.model, &response)?;
                 if !response.complaints.is_empty() {
                     let names: Vec<&str> = response.complaints.iter().map(|site| site.as_str()).collect();
                     tracing::warn!("round {round}: shares of {} could not be read", names.join(", "));

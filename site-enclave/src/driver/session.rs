@@ -4,22 +4,27 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use konclave_crypto::setup::Roster;
-use konclave_crypto::{Digest, JobId, SiteFloor};
+use konclave_crypto::{Digest, JobId, RoundNumber, SiteFloor};
 use konclave_ledger::canonical::canonical_json;
 use konclave_openapi::jobs::{Job, NewJob};
 use konclave_openapi::models::ModelManifest;
 use konclave_policies::rounds::RoundPolicy;
 use konclave_policies::site::{EffectivePolicy, SitePolicy, effective};
 use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
 
 use super::error::{StepError, blob_folder};
 use super::member::Member;
 use crate::clock;
 use crate::consent::RoundPolicies;
 use crate::keystore::JobStore;
+use crate::witness::Witness;
 
 /// The largest TorchScript file that is fetched, in bytes.
 const MODEL_LIMIT: u64 = 2 << 30;
+
+/// Rounds that may abort in a row before a job must end, as the gateway counts them.
+pub(super) const ABORTS_IN_A_ROW: u32 = 5;
 
 /// What a site answered to a job, and the terms it answered to; stored before the answer is sent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -91,6 +96,7 @@ impl Session {
         member: &Member,
         policies: &RoundPolicies,
         own: &SitePolicy,
+        witness: &Mutex<Witness>,
         job: &JobId,
     ) -> Result<Self, StepError> {
         let answer = stored_answer(member, job)?
@@ -104,10 +110,17 @@ impl Session {
         if now.policy != answer.policy {
             return Err(changed("rounds policy"));
         }
-        let rounds = policies.with_digest(answer.policy, &member.client).await?;
+        let rounds = policies.with_digest(answer.policy, &member.client, witness).await?;
         let policy = effective(&rounds, own)?;
         let (manifest, model) = fetch_model(member, job, &answer.request).await?;
         Ok(Self { request: answer.request, rounds, policy, manifest, model, roster: None })
+    }
+
+    /// Whether a job of so many rounds can get to this one: every opened round may follow a row of aborted ones. The key
+    /// chains are never moved beyond it.
+    #[must_use]
+    pub fn reaches(&self, round: RoundNumber) -> bool {
+        u64::from(round.get()) <= u64::from(self.request.rounds) * u64::from(ABORTS_IN_A_ROW + 1)
     }
 
     /// The site's own floors for a round's context.

@@ -48,11 +48,11 @@ impl<L: Learner> Site<L> {
     }
 
     async fn decide(&self, job: &Job) -> Result<Answer, StepError> {
-        let rounds = match self.policies.with_digest(job.policy, &self.member.client).await {
+        let rounds = match self.policies.with_digest(job.policy, &self.member.client, &self.witness).await {
             Ok(rounds) => rounds,
             Err(fault) if fault.is_temporary() => return Err(fault.into()),
             // No policy, no consent; and the answer says why.
-            Err(fault) => return Ok(Answer::refuse("policy", fault.to_string())),
+            Err(fault) => return Ok(Answer::refuse(fault.rule(), fault.to_string())),
         };
         let answer = consent::decide(job, self.member.site(), &rounds, &self.own_policy);
         if answer.decision == ConsentDecision::Refuse {

@@ -15,7 +15,7 @@ use super::member::{Member, SiteError};
 use super::session::Session;
 use super::work::{self, Duties};
 use crate::config::{SiteConfig, SiteFolder};
-use crate::consent::{RoundPolicies, read_site_policy};
+use crate::consent::{RoundPolicies, read_floors, read_site_policy};
 use crate::keystore::{Decision, JobStore};
 use crate::witness::Witness;
 
@@ -44,8 +44,9 @@ impl<L: Learner> Site<L> {
     ) -> Result<(), SiteError> {
         let member = Arc::new(Member::open(folder, config, MemberRole::Site)?);
         let own_policy = read_site_policy(&member.folder, member.config.policy.as_deref())?;
-        let policies =
-            RoundPolicies::open(member.disk.clone(), &member.folder, member.config.rounds_policy.as_deref())?;
+        let floors = read_floors(&member.folder, member.config.floors.as_deref())?;
+        let accepted = member.config.rounds_policy.as_deref();
+        let policies = RoundPolicies::open(member.disk.clone(), &member.folder, accepted, floors)?;
         let witness = Arc::new(Mutex::new(work::witness_of(&member)?));
         let site = Arc::new(Self {
             member,
@@ -70,7 +71,8 @@ impl<L: Learner> Site<L> {
         if let Some(session) = known {
             return Ok(session);
         }
-        let session = Session::open(&self.member, &self.policies, &self.own_policy, job).await?;
+        let session =
+            Session::open(&self.member, &self.policies, &self.own_policy, &self.witness, job).await?;
         let session = Arc::new(Mutex::new(session));
         self.sessions
             .lock()

@@ -22,9 +22,6 @@ impl<L: Learner> Site<L> {
     /// Sends this site's masked update of a round; makes it first, once.
     pub(super) async fn upload(&self, job: &JobId, round: RoundNumber) -> Result<(), StepError> {
         let mut store = self.store(job)?;
-        for over in store.rounds()?.into_iter().filter(|earlier| *earlier < round) {
-            store.close_round(over)?;
-        }
         let masked = match store.masked(round)? {
             Some(masked) => masked,
             None => {
@@ -76,13 +73,21 @@ impl<L: Learner> Site<L> {
         }
         let (context, roster) = {
             let mut session = shared.lock().await;
+            if !session.reaches(round) {
+                return Err(StepError::Beyond { round, rounds: session.request.rounds });
+            }
             let roster = session.roster(&self.member, job, store).await?;
-            (self.check_round(&session, &roster, round, &view).await?, roster)
+            (self.check_round(&session, &roster, round, &view, store).await?, roster)
         };
+        // Only now: a work item alone must not end a round.
+        for over in store.rounds()?.into_iter().filter(|earlier| *earlier < round) {
+            store.close_round(over)?;
+        }
         let mut chains = self.chains(job, store, &roster).await?;
         if chains.round() < round {
             // Also over rounds that this site missed; the keys of those are gone then.
-            chains.advance_to(round)?;
+            let advance = move || chains.advance_to(round).map(|()| chains);
+            chains = blocking("the next round's keys", advance).await??;
             store.store_chains(&chains)?;
         }
         let local = {
@@ -118,6 +123,7 @@ impl<L: Learner> Site<L> {
         roster: &Roster,
         round: RoundNumber,
         view: &Round,
+        store: &JobStore,
     ) -> Result<VerifiedContext, StepError> {
         let verified = self.verify(session, roster, round, &view.context)?;
         let context = verified.context();
@@ -130,12 +136,6 @@ impl<L: Learner> Site<L> {
         }
         if context.policy != session.rounds.digest() {
             return wrong("policy");
-        }
-        if context.model != view.parameters_before {
-            return wrong("model digest");
-        }
-        if round == RoundNumber::FIRST && context.model != session.manifest.initial_parameters {
-            return wrong("model digest, which must be the initial parameters in the first round,");
         }
         let same_tensors = context.encoding.tensors.len() == session.manifest.parameters.len()
             && context.encoding.tensors.iter().zip(&session.manifest.parameters).all(|(encoded, tensor)| {
@@ -150,7 +150,15 @@ impl<L: Learner> Site<L> {
             .map_err(|refusal| StepError::Terms { round, refusal })?;
         let root = Hash(*context.ledger_root.as_bytes());
         self.witness.lock().await.check_head(&self.member.client, context.ledger_size, root).await?;
-        Ok(verified)
+        self.check_history(session.manifest.initial_parameters, &verified).await?;
+        let given = store.rounds_answered();
+        if given >= usize::try_from(session.request.rounds).unwrap_or(usize::MAX) {
+            return Err(StepError::RoundsUsed { round, given });
+        }
+        match store.answered_for(context.model) {
+            Some(earlier) => Err(StepError::SpentModel { round, model: context.model, earlier }),
+            None => Ok(verified),
+        }
     }
 
     /// Checks a context's signature, rules and this site's floors.

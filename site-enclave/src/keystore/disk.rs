@@ -25,7 +25,11 @@ pub struct DiskError {
 /// The disk, step by step.
 ///
 /// Each step that could be the last before a power cut goes through `Disk::step`, so that tests can cut the power
-/// after any number of them and look at what a restart finds.
+/// after any number of them and look at what a restart finds. What such a test finds is what was done, in the order it was
+/// done. A real power cut may also lose what was done since the last sync. Every function here syncs what it did before
+/// it returns, and a file before it gets its name, so what is lost are only the last steps of the one function that was cut
+/// off: the same as a cut some steps earlier, which the tests also make. They show nothing of a disk that says a sync is
+/// done before it is.
 #[derive(Debug, Clone, Default)]
 pub struct Disk {
     #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use konclave_crypto::JobId;
+use konclave_crypto::{Digest, JobId};
 
 use super::disk::DiskError;
 use super::journal::{Decision, JournalError};
@@ -53,6 +53,20 @@ pub enum StateError {
         round: u32,
         /// The job.
         job: JobId,
+    },
+    /// Shares were given for another update of the same model: a second sum could show a single site's.
+    #[error(
+        "this site gave shares for an update of model {model} in round {earlier} of job {job}: it gives none in round {round}"
+    )]
+    SpentModel {
+        /// The job.
+        job: JobId,
+        /// The round asked for.
+        round: u32,
+        /// The model.
+        model: Digest,
+        /// The round in which shares were given.
+        earlier: u32,
     },
     /// The round is over for this site.
     #[error("round {round} of job {job} is over for this site")]

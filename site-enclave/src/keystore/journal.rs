@@ -23,6 +23,8 @@ pub enum Decision {
     Masked,
     /// Which set was agreed to in a round.
     Agreed,
+    /// For an update of which model shares are given in a round: none is masked for that model again.
+    Spent,
     /// Which answer to the unmasking request was given in a round.
     Unmasked,
     /// That a round is over for this site: its secrets are erased and it takes no further part.
@@ -30,8 +32,15 @@ pub enum Decision {
 }
 
 impl Decision {
-    const ALL: [Self; 6] =
-        [Self::Advertised, Self::Encapsulated, Self::Masked, Self::Agreed, Self::Unmasked, Self::Closed];
+    const ALL: [Self; 7] = [
+        Self::Advertised,
+        Self::Encapsulated,
+        Self::Masked,
+        Self::Agreed,
+        Self::Spent,
+        Self::Unmasked,
+        Self::Closed,
+    ];
 
     const fn word(self) -> &'static str {
         match self {
@@ -39,6 +48,7 @@ impl Decision {
             Self::Encapsulated => "encapsulated",
             Self::Masked => "masked",
             Self::Agreed => "agreed",
+            Self::Spent => "spent",
             Self::Unmasked => "unmasked",
             Self::Closed => "closed",
         }
@@ -120,6 +130,14 @@ impl Journal {
     #[must_use]
     pub fn decided(&self, decision: Decision, round: u32) -> Option<Digest> {
         self.decided.get(&(decision, round)).copied()
+    }
+
+    /// The rounds in which a decision was made, with its digest.
+    pub fn rounds_of(&self, decision: Decision) -> impl Iterator<Item = (u32, Digest)> {
+        let of = move |((kind, round), digest): (&(Decision, u32), &Digest)| {
+            (*kind == decision).then_some((*round, *digest))
+        };
+        self.decided.iter().filter_map(of)
     }
 
     /// The last round with any decision.

@@ -64,6 +64,8 @@ impl JobStore {
     /// [`StateError`]; [`StateError::RolledBack`] if one was made but is gone: none may be made again.
     pub fn masked(&mut self, round: RoundNumber) -> Result<Option<MaskedRound>, StateError> {
         let Some([context, manifest]) = self.files.load(masked(round))? else { return Ok(None) };
+        // A power cut may have come between the two in `store_masked`.
+        self.pass(round)?;
         Ok(Some(MaskedRound {
             context: self.message("masked", &context)?,
             manifest: self.message("masked", &manifest)?,
@@ -71,7 +73,8 @@ impl JobStore {
         }))
     }
 
-    /// Stores a masked update with its secrets; only then it may be sent.
+    /// Stores a masked update with its secrets; only then it may be sent. The chains move on: what the round still needs
+    /// of their keys is in `secret`.
     ///
     /// # Errors
     /// [`StateError`].
@@ -94,7 +97,19 @@ impl JobStore {
         self.files.disk.write(&folder.join(BODY), body)?;
         let context = self.bytes("masked", context)?;
         let manifest = self.bytes("masked", manifest)?;
-        self.files.store(masked(round), [&context, &manifest])
+        self.files.store(masked(round), [&context, &manifest])?;
+        self.pass(round)
+    }
+
+    /// Moves the chains past a round, so that its keys are gone.
+    fn pass(&mut self, round: RoundNumber) -> Result<(), StateError> {
+        if let (Some(mut chains), Some(next)) = (self.chains()?, round.next())
+            && chains.round() < next
+        {
+            chains.advance_to(next).map_err(|error| self.unreadable(0, "chains", &error))?;
+            self.store_chains(&chains)?;
+        }
+        Ok(())
     }
 
     /// The secrets of a masked update whose agreed set this site has not signed.
@@ -114,6 +129,7 @@ impl JobStore {
     /// [`StateError`].
     pub fn agreed(&mut self, round: RoundNumber) -> Result<Option<AgreedRound>, StateError> {
         let Some([signature]) = self.files.load(agreed(round))? else { return Ok(None) };
+        self.files.erase(round.get(), &[AWAIT_AGREEMENT])?;
         Ok(Some(AgreedRound { signature: self.message("agreed", &signature)? }))
     }
 
@@ -162,18 +178,42 @@ impl JobStore {
     /// [`StateError`].
     pub fn unmasked(&mut self, round: RoundNumber) -> Result<Option<UnmaskingResponse>, StateError> {
         let Some([response]) = self.files.load(unmasked(round))? else { return Ok(None) };
+        self.files.erase(round.get(), &[AWAIT_UNMASKING])?;
         self.message("unmasked", &response).map(Some)
     }
 
-    /// Stores an unmasking response and erases what it was made from; only then it may be sent.
+    /// The round in which shares were given for an update of a model, if they were.
+    #[must_use]
+    pub fn answered_for(&self, model: Digest) -> Option<u32> {
+        self.files
+            .journal
+            .rounds_of(Decision::Spent)
+            .find(|(_, spent)| *spent == model)
+            .map(|(round, _)| round)
+    }
+
+    /// In how many rounds shares were given.
+    #[must_use]
+    pub fn rounds_answered(&self) -> usize {
+        self.files.journal.rounds_of(Decision::Spent).count()
+    }
+
+    /// Stores an unmasking response for an update of `model` and erases what it was made from; only then it may be sent.
+    /// The model is entered in the journal first: from then on none is masked for it again.
     ///
     /// # Errors
-    /// [`StateError`].
+    /// [`StateError`]; [`StateError::SpentModel`] if another round's shares were given for the model.
     pub fn store_unmasked(
         &mut self,
         round: RoundNumber,
+        model: Digest,
         response: &UnmaskingResponse,
     ) -> Result<(), StateError> {
+        if let Some(earlier) = self.answered_for(model).filter(|earlier| *earlier != round.get()) {
+            let job = self.files.job.clone();
+            return Err(StateError::SpentModel { job, round: round.get(), model, earlier });
+        }
+        self.files.journal.decide(Decision::Spent, round.get(), model)?;
         let message = self.bytes("unmasked", response)?;
         self.files.store(unmasked(round), [&message])?;
         self.files.erase(round.get(), &[AWAIT_UNMASKING])
@@ -193,12 +233,7 @@ impl JobStore {
     pub fn close_round(&mut self, round: RoundNumber) -> Result<(), StateError> {
         let label = format!("{} round {round}", self.files.job);
         self.files.journal.decide(Decision::Closed, round.get(), Digest::of(label.as_bytes()))?;
-        if let (Some(mut chains), Some(next)) = (self.chains()?, round.next())
-            && chains.round() < next
-        {
-            chains.advance_to(next).map_err(|error| self.unreadable(0, "chains", &error))?;
-            self.store_chains(&chains)?;
-        }
+        self.pass(round)?;
         let folder = self.files.folder_of(round.get());
         self.files
             .erase(round.get(), &[AWAIT_AGREEMENT, AWAIT_UNMASKING, "masked", "agreed", "unmasked", BODY])?;

@@ -62,7 +62,7 @@ impl World {
             let key = IdentityKey::generate(&mut rng);
             let certificate = root.issue(Membership {
                 site: id(name),
-                legal_entity: "One Ltd".into(),
+                legal_entity: format!("{name} Ltd"),
                 role,
                 identity_key: key.public(),
                 witness_vkey: String::new(),
@@ -304,7 +304,7 @@ fn attempt(
         None => {
             let (_, response) =
                 store.await_unmasking(FIRST)?.unmask(&roster, &context, &request, &own.key).unwrap();
-            store.store_unmasked(FIRST, &response)?;
+            store.store_unmasked(FIRST, signed.context.model, &response)?;
             response
         }
     };
@@ -449,4 +449,58 @@ fn damaged_state_is_refused_with_the_file_s_name() {
         assert!(error.to_string().contains(name.rsplit('/').next().unwrap()), "{error}");
         std::fs::write(&path, &good).unwrap();
     }
+}
+
+#[test]
+fn secrets_that_a_power_cut_left_are_erased_when_their_record_is_read() {
+    let world = World::new();
+    let (mut leftovers, mut old_chains) = (0, 0);
+    for steps in 0.. {
+        let keep = tempfile::tempdir().unwrap();
+        let (mut elsewhere, mut sent) = (Elsewhere::default(), Sent::default());
+        let dying = Disk::losing_power_after(steps);
+        if attempt(&world, keep.path(), &dying, 0, &mut elsewhere, &mut sent).is_ok() {
+            break;
+        }
+        let round = keep.path().join("state/jobs/job-1/rounds/1");
+        let secret =
+            |name: &str| std::fs::read(round.join(name)).ok().filter(|bytes| bytes.iter().any(|b| *b != 0));
+        let mut store = JobStore::open(Disk::default(), keep.path(), &job()).unwrap();
+        if store.is_closed(FIRST) {
+            continue;
+        }
+        let before = store.chains().unwrap().map(|chains| chains.round());
+        if store.masked(FIRST).unwrap().is_some() {
+            old_chains += usize::from(before == Some(FIRST));
+            assert_eq!(store.chains().unwrap().unwrap().round().get(), 2, "after {steps} steps");
+        }
+        for name in ["await-agreement", "await-unmasking"] {
+            let was_there = secret(name).is_some();
+            let is_read = if name == "await-agreement" {
+                store.agreed(FIRST).unwrap().is_some()
+            } else {
+                store.unmasked(FIRST).unwrap().is_some()
+            };
+            leftovers += usize::from(is_read && was_there);
+            assert!(!is_read || secret(name).is_none(), "{name} after {steps} steps");
+        }
+    }
+    // The cuts did come between a record and the erasure that follows it.
+    assert!(leftovers > 4 && old_chains > 2, "{leftovers} leftovers, {old_chains} chains");
+}
+
+#[test]
+fn shares_are_given_once_for_a_model_also_after_the_state_was_restored() {
+    let keep = tempfile::tempdir().unwrap();
+    let (world, mut elsewhere, mut sent) = (World::new(), Elsewhere::default(), Sent::default());
+    attempt(&world, keep.path(), &Disk::default(), 0, &mut elsewhere, &mut sent).unwrap();
+    let response = serde_json::from_slice(&sent.0["response"]).unwrap();
+    std::fs::remove_dir_all(keep.path().join("state")).unwrap();
+    let mut store = JobStore::open(Disk::default(), keep.path(), &job()).unwrap();
+    let model = Digest::of(b"model");
+    assert_eq!((store.answered_for(model), store.rounds_answered()), (Some(1), 1));
+    let second = RoundNumber::new(2).unwrap();
+    let refused = store.store_unmasked(second, model, &response).unwrap_err();
+    assert!(matches!(refused, StateError::SpentModel { round: 2, earlier: 1, .. }), "{refused}");
+    assert_eq!(store.answered_for(Digest::of(b"another model")), None);
 }

@@ -7,6 +7,7 @@ use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::SeedableRng;
 use tch::nn::{Optimizer as TorchOptimizer, OptimizerConfig};
 use tch::{Device, Kind, TchError, Tensor, nn};
+use zeroize::Zeroizing;
 
 use super::device::{device_name, training_device, with_libtorch};
 use super::examples::{Example, Examples};
@@ -195,10 +196,10 @@ impl Run<'_> {
     /// New parameters minus the given ones.
     fn delta(&self) -> Result<Vec<f32>, TrainError> {
         let diverged = TrainError::Diverged { epoch: self.task.hyperparameters.local_epochs };
-        let trained = match self.loaded.parameters() {
+        let trained = Zeroizing::new(match self.loaded.parameters() {
             Err(super::ModelError::NotFinite { .. }) => return Err(diverged),
             other => other?,
-        };
+        });
         let delta: Vec<f32> = trained.iter().zip(self.task.parameters).map(|(new, old)| new - old).collect();
         if delta.iter().all(|change| change.is_finite()) { Ok(delta) } else { Err(diverged) }
     }

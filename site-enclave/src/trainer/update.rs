@@ -1,8 +1,10 @@
 //! The boundary between the driver and whatever trains.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use zeroize::ZeroizeOnDrop;
 
 use super::examples::UnusedLabels;
 use super::model::ModelError;
@@ -64,15 +66,26 @@ pub struct TrainingTask<'a> {
     pub seed: u64,
 }
 
-/// What one round of local training gives.
-#[derive(Debug, Clone, PartialEq)]
+/// What one round of local training gives. The changes are this site's secret until they are masked: erased on drop, and
+/// not printed.
+#[derive(Clone, PartialEq, ZeroizeOnDrop)]
 pub struct LocalDelta {
     /// New parameters minus the given ones, in the manifest's order; all finite.
     pub delta: Vec<f32>,
     /// The number of labels trained on: the site's weight in the average.
     pub weight: u32,
     /// What happened, for the site's own log.
+    #[zeroize(skip)]
     pub report: TrainingReport,
+}
+
+impl fmt::Debug for LocalDelta {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LocalDelta")
+            .field("coordinates", &self.delta.len())
+            .field("report", &self.report)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What happened in one round of local training.
@@ -175,4 +188,26 @@ pub trait LocalUpdate {
         task: &TrainingTask<'_>,
         progress: &mut dyn FnMut(TrainProgress),
     ) -> Result<LocalDelta, TrainError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_are_erased_on_drop_and_never_printed() {
+        fn erased_on_drop<T: ZeroizeOnDrop>(_: &T) {}
+        let report = TrainingReport {
+            device: "none".into(),
+            molecules: 1,
+            steps: 1,
+            milliseconds: 1,
+            tasks: BTreeMap::new(),
+            unused: UnusedLabels::default(),
+        };
+        let local = LocalDelta { delta: vec![0.123_456; 3], weight: 77_777, report };
+        erased_on_drop(&local);
+        let shown = format!("{local:?}");
+        assert!(!shown.contains("0.123") && !shown.contains("77777"), "{shown}");
+    }
 }

@@ -10,7 +10,8 @@ use std::path::PathBuf;
 
 use konclave_ledger::checkpoint::{Checkpoint, CheckpointError};
 use konclave_ledger::note::VerifierKey;
-use konclave_ledger::proof::{ConsistencyProof, ProofError};
+use konclave_ledger::proof::{ConsistencyProof, InclusionProof, ProofError};
+use konclave_ledger::tree::leaf_hash;
 use konclave_ledger::witness::{WitnessError, WitnessSigner, WitnessState};
 use konclave_ledger::{Hash, Timestamp, TimestampError};
 use konclave_openapi::ledger::CheckpointView;
@@ -30,6 +31,10 @@ pub trait LedgerView {
     /// The hashes that show how the ledger of `new` entries extends that of `old`.
     fn consistency(&self, old: u64, new: u64) -> impl Future<Output = Result<Vec<Hash>, ClientError>> + Send;
 
+    /// The hashes that show that the entry is in the ledger of `size` entries.
+    fn inclusion(&self, index: u64, size: u64)
+    -> impl Future<Output = Result<Vec<Hash>, ClientError>> + Send;
+
     /// Hands in a cosignature.
     fn hand_in(&self, size: u64, line: String) -> impl Future<Output = Result<(), ClientError>> + Send;
 }
@@ -41,6 +46,10 @@ impl LedgerView for GatewayClient {
 
     async fn consistency(&self, old: u64, new: u64) -> Result<Vec<Hash>, ClientError> {
         Ok(Self::consistency(self, old, new).await?.path)
+    }
+
+    async fn inclusion(&self, index: u64, size: u64) -> Result<Vec<Hash>, ClientError> {
+        Ok(Self::inclusion(self, index, size).await?.path)
     }
 
     async fn hand_in(&self, size: u64, line: String) -> Result<(), ClientError> {
@@ -97,6 +106,14 @@ pub enum WitnessFault {
     /// The head could not be checked, for a reason that is no contradiction.
     #[error("the ledger's head cannot be checked: {0}")]
     Unchecked(WitnessError),
+    /// An entry was shown that the ledger this site has seen does not hold: the gateway's fault.
+    #[error("entry {index} is not proven to be in the ledger: {source}")]
+    Unproven {
+        /// The index it was said to have.
+        index: u64,
+        /// What is wrong with the proof.
+        source: ProofError,
+    },
     /// The system's clock is unusable.
     #[error("the system's clock cannot be used for a cosignature: {0}")]
     Clock(#[from] TimestampError),
@@ -218,6 +235,32 @@ impl Witness {
             };
             self.fault(error, format!("a round context names {size} entries with root {root}\n").as_bytes())
         })
+    }
+
+    /// Checks that an entry is in the ledger at an index, under the last head that was checked; an entry beyond that
+    /// head makes the witness look first.
+    ///
+    /// # Errors
+    /// [`WitnessFault::Unproven`] if it is not: an answer that proves nothing, and no contradiction that an alarm could
+    /// show to others. [`WitnessFault::Alarm`] if a newer head does not extend the last one.
+    pub async fn check_entry<V: LedgerView>(
+        &mut self,
+        ledger: &V,
+        index: u64,
+        leaf: &[u8],
+    ) -> Result<(), WitnessFault> {
+        if index >= self.head().size {
+            let view = ledger.checkpoint().await?;
+            self.accept(ledger, view.note.as_bytes()).await?;
+        }
+        let Checkpoint { size, root, .. } = self.head().clone();
+        if index >= size {
+            return Err(WitnessFault::Unproven { index, source: ProofError::Sizes });
+        }
+        let hashes = ledger.inclusion(index, size).await?;
+        InclusionProof { index, size, hashes }
+            .verify(&leaf_hash(leaf), &root)
+            .map_err(|source| WitnessFault::Unproven { index, source })
     }
 
     /// Raises the alarm for whatever shows that the ledger's keeper contradicts itself.

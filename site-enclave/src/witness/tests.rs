@@ -54,6 +54,23 @@ impl Tree {
     }
 }
 
+impl Tree {
+    /// RFC 6962 section 2.1.1, PATH.
+    fn path(index: usize, leaves: &[Hash]) -> Vec<Hash> {
+        if leaves.len() == 1 {
+            return Vec::new();
+        }
+        let (left, right) = leaves.split_at(leaves.len().next_power_of_two() / 2);
+        let (mut path, sibling) = if index < left.len() {
+            (Self::path(index, left), Self::root(right))
+        } else {
+            (Self::path(index - left.len(), right), Self::root(left))
+        };
+        path.push(sibling);
+        path
+    }
+}
+
 impl LedgerView for Tree {
     async fn checkpoint(&self) -> Result<CheckpointView, ClientError> {
         let head = self.head();
@@ -71,6 +88,11 @@ impl LedgerView for Tree {
     async fn consistency(&self, old: u64, new: u64) -> Result<Vec<Hash>, ClientError> {
         let (old, new) = (usize::try_from(old).unwrap(), usize::try_from(new).unwrap());
         Ok(Self::subproof(old, &self.leaves[..new], true))
+    }
+
+    async fn inclusion(&self, index: u64, size: u64) -> Result<Vec<Hash>, ClientError> {
+        let (index, size) = (usize::try_from(index).unwrap(), usize::try_from(size).unwrap());
+        Ok(Self::path(index, &self.leaves[..size]))
     }
 
     async fn hand_in(&self, _size: u64, line: String) -> Result<(), ClientError> {
@@ -180,4 +202,25 @@ async fn heads_named_in_contexts_must_lie_on_the_seen_history() {
     assert!(matches!(fault, WitnessFault::Alarm(_)), "{fault}");
     let wrong = node_hash(&Hash::ZERO, &Hash::ZERO);
     assert!(matches!(witness.check_head(&grown, 0, wrong).await, Err(WitnessFault::Alarm(_))));
+}
+
+#[tokio::test]
+async fn entries_are_proven_under_the_head_that_was_seen() {
+    let keep = tempfile::tempdir().unwrap();
+    let folder = SiteFolder::new(keep.path());
+    let mut witness = open(&folder, Disk::default());
+    let tree = Tree::of(7, 0);
+    for index in 0..7 {
+        witness.check_entry(&tree, index.into(), &[index, 0]).await.unwrap();
+    }
+    assert_eq!(witness.head().size, 7);
+    for (index, leaf) in [(3, [4, 0]), (4, [3, 0]), (3, [3, 1]), (7, [7, 0])] {
+        let fault = witness.check_entry(&tree, index, &leaf).await.unwrap_err();
+        assert!(matches!(fault, WitnessFault::Unproven { .. }), "{fault}");
+    }
+    assert!(!folder.alarm().exists());
+    // A newer head is taken only if it extends the one that was seen.
+    let fork = Tree::of(12, 1);
+    let fault = witness.check_entry(&fork, 9, &[9, 1]).await.unwrap_err();
+    assert!(matches!(fault, WitnessFault::Alarm(_)), "{fault}");
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::Path as FilePath;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use konclave_crypto::aggregator::{Agreeing, Collecting, Unmasking};
@@ -12,10 +13,10 @@ use konclave_crypto::{
     ConsortiumRootKey, Digest, Encoding, IdentityKey, JobId, MemberRole, Membership, MembershipCertificate,
     Mode, RoundContext, RoundNumber, SignedContext, SiteId, TensorEncoding, UnixSeconds,
 };
-use konclave_ledger::SigningKey;
-use konclave_ledger::checkpoint::{Checkpoint, log_key};
+use konclave_ledger::checkpoint::log_key;
 use konclave_ledger::dsse::Envelope;
-use konclave_ledger::tree::leaf_hash;
+use konclave_ledger::records::{Document, Record};
+use konclave_ledger::{Hash, SigningKey};
 use konclave_openapi::jobs::{NewJob, Optimizer, TrainingSpec};
 use konclave_openapi::models::{ModelManifest, ParameterTensor};
 use konclave_openapi::rounds::{Round, RoundPhase};
@@ -28,7 +29,10 @@ use zeroize::Zeroizing;
 
 use super::Pki;
 
+mod log;
 mod routes;
+
+use log::Log;
 
 pub use routes::router;
 
@@ -45,12 +49,14 @@ enum Stage {
 }
 
 struct OneRound {
+    number: RoundNumber,
     signed: SignedContext,
     stage: Stage,
     manifests: BTreeMap<SiteId, Manifest>,
     bodies: BTreeMap<SiteId, Vec<u8>>,
     signed_by: BTreeSet<SiteId>,
     answered: BTreeSet<SiteId>,
+    ended: bool,
 }
 
 /// What the gateway has seen and done.
@@ -58,11 +64,15 @@ pub struct Gateway {
     root: ConsortiumRootKey,
     identity: IdentityKey,
     certificate: MembershipCertificate,
+    /// Another one in each gateway, so that a line of the log belongs to one test.
+    pub job: JobId,
     ledger: SigningKey,
+    log: Log,
     pub policy: RoundPolicy,
-    policy_text: String,
     pub request: NewJob,
     manifest: ModelManifest,
+    /// The model that the next round starts from.
+    parameters: Digest,
     blobs: BTreeMap<Digest, Vec<u8>>,
     sites: Vec<SiteId>,
     pub consents: BTreeMap<SiteId, Envelope>,
@@ -79,14 +89,33 @@ pub struct Gateway {
     pub rounds_wanted: usize,
     /// Changes a context before it is signed.
     pub tamper: Option<fn(&mut RoundContext)>,
+    /// The number of the first round.
+    pub first_round: u32,
+    /// The sites' own floors stay as `join` wrote them, above this gateway's policy.
+    pub strict_floors: bool,
+    /// Writes contexts to the ledger.
+    pub records_contexts: bool,
+    /// Writes to the ledger how rounds ended.
+    pub records_endings: bool,
+    /// Proves the last entry by a path to another root.
+    pub wrong_proofs: bool,
+    /// Keeps what it opened to itself, and says that the round was aborted.
+    pub pretends_aborts: bool,
+    /// Who is never asked to sign the agreed set, only to unmask.
+    pub unasked: BTreeSet<SiteId>,
+    /// Answers to the unmasking that ever arrived: the round and the site.
+    pub answers_seen: Vec<(u32, SiteId)>,
     /// Keeps the round open for uploads, and asks for them again, whatever has arrived.
     pub hold_uploads: bool,
+    /// The same with signatures on the agreed set.
+    pub hold_agreement: bool,
 }
 
 type Shared = Arc<Mutex<Gateway>>;
 
-pub fn job() -> JobId {
-    "job-1".parse().unwrap()
+fn new_job() -> JobId {
+    static JOBS: AtomicU32 = AtomicU32::new(1);
+    format!("job-{}", JOBS.fetch_add(1, Ordering::Relaxed)).parse().unwrap()
 }
 
 impl Gateway {
@@ -94,10 +123,7 @@ impl Gateway {
         let root = ConsortiumRootKey::from_seed(Zeroizing::new([1; 32]));
         let identity = IdentityKey::from_seed(Zeroizing::new([2; 32]));
         let certificate = certify(&root, "gateway", MemberRole::Gateway, &identity.public());
-        let policy_text = RoundPolicy::EMBEDDED
-            .replace("min_cohort = 5", "min_cohort = 3")
-            .replace("min_agreed = 5", "min_agreed = 3")
-            .replace("min_batch = 3", "min_batch = 2");
+        let policy_text = for_three(RoundPolicy::EMBEDDED);
         let policy = RoundPolicy::parse("rounds.toml", &policy_text).unwrap();
         let parameters = vec![0; 4 * COORDINATES];
         let model = b"a model of another kind than TorchScript".to_vec();
@@ -141,15 +167,20 @@ impl Gateway {
             budget_micro: "0".into(),
         };
         let blobs = BTreeMap::from([(Digest::of(&model), model), (Digest::of(&parameters), parameters)]);
+        let mut log = Log::default();
+        let text = policy_text.clone();
+        log.append("policies/rounds", &Record::PolicySet { policy: Hash::of(text.as_bytes()), text });
         Arc::new(Mutex::new(Self {
             root,
             identity,
             certificate,
+            job: new_job(),
             ledger: SigningKey::from_seed(&[3; 32]),
+            log,
             policy,
-            policy_text,
             sites: request.invited.clone(),
             request,
+            parameters: manifest.initial_parameters,
             manifest,
             blobs,
             consents: BTreeMap::new(),
@@ -162,13 +193,17 @@ impl Gateway {
             manifests_seen: Vec::new(),
             rounds_wanted: 2,
             tamper: None,
+            first_round: 1,
+            strict_floors: false,
+            records_contexts: true,
+            records_endings: true,
+            wrong_proofs: false,
+            pretends_aborts: false,
+            unasked: BTreeSet::new(),
+            answers_seen: Vec::new(),
             hold_uploads: false,
+            hold_agreement: false,
         }))
-    }
-
-    fn head(&self) -> Checkpoint {
-        let origin = "ledger.example".parse().unwrap();
-        Checkpoint { origin, size: 1, root: leaf_hash(b"the first entry") }
     }
 
     /// A folder as `init`, the operator and `join` make it.
@@ -193,16 +228,32 @@ impl Gateway {
             tls_ca: pki.ca.clone(),
             consortium_root: self.root.root().0,
             gateway_url: format!("https://localhost:{}", address.port()),
-            ledger_key: log_key(self.head().origin, &self.ledger).to_string(),
+            ledger_key: log_key(Log::origin(), &self.ledger).to_string(),
         };
         let file = dir.join("from-operator.json");
         std::fs::write(&file, serde_json::to_vec(&enrolment).unwrap()).unwrap();
-        join(&JoinArguments { dir, enrolment: file }).unwrap();
+        join(&JoinArguments { dir: dir.clone(), enrolment: file }).unwrap();
+        if !self.strict_floors {
+            let file = dir.join("floors.toml");
+            let floors = std::fs::read_to_string(&file).unwrap();
+            std::fs::write(&file, for_three(&floors)).unwrap();
+        }
+    }
+
+    fn number(&self) -> RoundNumber {
+        let number = self.rounds.last().map_or(self.first_round, |round| round.number.get() + 1);
+        RoundNumber::new(number).unwrap()
+    }
+
+    fn record(&mut self, round: RoundNumber, record: &Record) {
+        let object = format!("jobs/{}/rounds/{round}", self.job);
+        self.log.append(&object, record);
     }
 
     fn begin_round(&mut self) {
         let roster = self.roster.clone().unwrap();
-        let head = self.head();
+        let head = self.log.head();
+        let number = self.number();
         let tensor = |tensor: &ParameterTensor| TensorEncoding {
             name: tensor.name.clone(),
             len: tensor.shape.iter().product(),
@@ -210,9 +261,9 @@ impl Gateway {
         };
         let sites = u16::try_from(roster.len()).unwrap();
         let honest = RoundContext {
-            job: job(),
-            round: RoundNumber::new(u32::try_from(self.rounds.len()).unwrap() + 1).unwrap(),
-            model: self.manifest.initial_parameters,
+            job: self.job.clone(),
+            round: number,
+            model: self.parameters,
             roster: roster.digest(),
             batches: roster.sites().map(|site| vec![site.clone()]).collect(),
             mode: Mode::Full,
@@ -235,15 +286,58 @@ impl Gateway {
         if let Some(tamper) = self.tamper {
             tamper(&mut context);
         }
+        let signed = SignedContext::sign(context, self.certificate.clone(), &self.identity);
+        if self.records_contexts {
+            let record = Record::RoundContext {
+                job: self.job.to_string(),
+                round: number.get(),
+                context: Hash(*signed.context.digest().as_bytes()),
+                signed: Document::of(serde_json::to_value(&signed).unwrap()).unwrap().0,
+                scoring: false,
+                parameters: Hash(*self.parameters.as_bytes()),
+                deadline: 0,
+            };
+            self.record(number, &record);
+        }
         self.rounds.push(OneRound {
-            signed: SignedContext::sign(context, self.certificate.clone(), &self.identity),
+            number,
+            signed,
             // Of a context that its own rules forbid, uploads are collected as if it were sound.
             stage: Stage::Uploading(Collecting::new(honest, roster).unwrap()),
             manifests: BTreeMap::new(),
             bodies: BTreeMap::new(),
             signed_by: BTreeSet::new(),
             answered: BTreeSet::new(),
+            ended: false,
         });
+    }
+
+    /// Writes to the ledger what became of the last round, and moves to the next model.
+    fn end_round(&mut self) {
+        let last = self.rounds.last().unwrap();
+        let (number, context) = (last.number, Hash(*last.signed.context.digest().as_bytes()));
+        let (job, round) = (self.job.to_string(), number.get());
+        let record = if self.pretends_aborts {
+            Record::RoundAborted { job, round, reason: "too few answers".into(), culprits: Vec::new() }
+        } else {
+            let after = [round as f32; COORDINATES];
+            let after: Vec<u8> = after.iter().flat_map(|value| value.to_le_bytes()).collect();
+            let before = std::mem::replace(&mut self.parameters, Digest::of(&after));
+            self.blobs.insert(self.parameters, after);
+            Record::RoundOpened {
+                job,
+                round,
+                context,
+                batches: Vec::new(),
+                parameters_before: Hash(*before.as_bytes()),
+                parameters_after: Hash(*self.parameters.as_bytes()),
+                coalitions: None,
+                evaluation_deadline: 0,
+            }
+        };
+        if self.records_endings {
+            self.record(number, &record);
+        }
     }
 
     /// Moves the round on when everyone has answered.
@@ -251,7 +345,8 @@ impl Gateway {
         let all = self.sites.len();
         if self.roster.is_none() && self.keys.len() == all {
             let advertisements = self.keys.values().cloned().collect();
-            self.roster = Some(Roster::new(job(), advertisements, &self.root.root(), now()).unwrap());
+            self.roster =
+                Some(Roster::new(self.job.clone(), advertisements, &self.root.root(), now()).unwrap());
         }
         if self.ciphertexts.len() < all {
             return;
@@ -261,7 +356,9 @@ impl Gateway {
             Stage::Uploading(collecting) if collecting.uploaded().len() == all && !self.hold_uploads => {
                 Stage::Agreeing(collecting.close().unwrap())
             }
-            Stage::Agreeing(agreeing) if round.signed_by.len() == all => {
+            Stage::Agreeing(agreeing)
+                if round.signed_by.len() + self.unasked.len() == all && !self.hold_agreement =>
+            {
                 Stage::Unmasking(agreeing.close().unwrap())
             }
             Stage::Unmasking(unmasking) if round.answered.len() == all => {
@@ -275,6 +372,11 @@ impl Gateway {
             }
             other => other,
         };
+        if matches!(round.stage, Stage::Opened) && !round.ended {
+            round.ended = true;
+            self.end_round();
+        }
+        let Some(round) = self.rounds.last() else { return };
         if matches!(round.stage, Stage::Opened) && self.rounds.len() < self.rounds_wanted {
             self.begin_round();
         }
@@ -282,7 +384,7 @@ impl Gateway {
 
     fn work(&mut self, site: &SiteId) -> Option<WorkItem> {
         self.advance();
-        let job = job();
+        let job = self.job.clone();
         let all = self.sites.len();
         if !self.consents.contains_key(site) {
             return Some(WorkItem::Consent { job });
@@ -298,12 +400,14 @@ impl Gateway {
             return Some(WorkItem::Encapsulate { job });
         }
         let round = self.rounds.last()?;
-        let number = RoundNumber::new(u32::try_from(self.rounds.len()).unwrap()).unwrap();
+        let number = round.number;
         match &round.stage {
             Stage::Uploading(collecting) => (self.hold_uploads || !collecting.uploaded().contains(site))
                 .then_some(WorkItem::Upload { job, round: number }),
             Stage::Agreeing(_) => {
-                (!round.signed_by.contains(site)).then_some(WorkItem::Agree { job, round: number })
+                let waited_for = self.hold_agreement || !round.signed_by.contains(site);
+                let asked = waited_for && !self.unasked.contains(site);
+                asked.then_some(WorkItem::Agree { job, round: number })
             }
             Stage::Unmasking(_) => {
                 (!round.answered.contains(site)).then_some(WorkItem::Unmask { job, round: number })
@@ -321,6 +425,11 @@ impl Gateway {
         self.rounds.last_mut().unwrap()
     }
 
+    /// How many have signed the last round's set.
+    pub fn signed(&self) -> usize {
+        self.rounds.last().map_or(0, |round| round.signed_by.len())
+    }
+
     /// The sites whose uploads of the last round are complete.
     pub fn uploaded(&self) -> usize {
         self.rounds.last().map_or(0, |round| match &round.stage {
@@ -330,9 +439,9 @@ impl Gateway {
     }
 
     fn view(&self, number: u32) -> Option<Round> {
-        let round = self.rounds.get(usize::try_from(number).ok()?.checked_sub(1)?)?;
+        let round = self.rounds.iter().find(|round| round.number.get() == number)?;
         Some(Round {
-            job: job(),
+            job: self.job.clone(),
             round: RoundNumber::new(number).unwrap(),
             phase: match round.stage {
                 Stage::Uploading(_) | Stage::Between => RoundPhase::Uploading,
@@ -353,6 +462,13 @@ impl Gateway {
             deadline: None,
         })
     }
+}
+
+/// A policy's or floors' text for three sites.
+fn for_three(text: &str) -> String {
+    text.replace("min_cohort = 5", "min_cohort = 3")
+        .replace("min_agreed = 5", "min_agreed = 3")
+        .replace("min_batch = 3", "min_batch = 2")
 }
 
 fn certify(

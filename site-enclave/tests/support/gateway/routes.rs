@@ -13,16 +13,16 @@ use konclave_crypto::SiteId;
 use konclave_crypto::body_root;
 use konclave_crypto::messages::{AgreementSignature, Manifest, UnmaskingResponse};
 use konclave_crypto::setup::KeyAdvertisement;
+use konclave_ledger::Hash;
 use konclave_ledger::dsse::Envelope;
-use konclave_ledger::tree::leaf_hash;
 use konclave_openapi::jobs::{Ciphertexts, Job, JobPhase, RosterView};
-use konclave_openapi::ledger::{CheckpointView, NewCosignature};
+use konclave_openapi::ledger::{CheckpointView, ConsistencyProofView, InclusionProofView, NewCosignature};
 use konclave_openapi::models::Model;
 use konclave_openapi::problem::{MEDIA_TYPE, Problem, ProblemType};
 use konclave_openapi::rounds::{UploadOffset, UploadReceipt};
 use konclave_openapi::work::WorkList;
 
-use super::{Gateway, Shared, Stage, job};
+use super::{Gateway, Shared, Stage};
 
 /// The gateway as one site's connection sees it.
 #[derive(Clone)]
@@ -57,6 +57,8 @@ pub fn router(gateway: &Shared, site: &str) -> Router {
         .route("/v1/models/{model}", get(model))
         .route("/v1/blobs/{digest}", get(blob))
         .route("/v1/ledger/entries", get(entries))
+        .route("/v1/ledger/entries/{index}/proof", get(inclusion))
+        .route("/v1/ledger/consistency", get(consistency))
         .route("/v1/ledger/checkpoint", get(checkpoint))
         .route("/v1/ledger/cosignatures", post(cosignature))
         .route("/v1/jobs/{job}/keys/{site}", put(key))
@@ -74,14 +76,15 @@ pub fn router(gateway: &Shared, site: &str) -> Router {
 async fn work(State(door): State<Door>) -> Json<WorkList> {
     // A short poll: the loop is the same as with a long one.
     tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    let items = door.open().work(&door.site).into_iter().collect();
-    Json(WorkList { items, ledger_size: 1 })
+    let mut gateway = door.open();
+    let items = gateway.work(&door.site).into_iter().collect();
+    Json(WorkList { items, ledger_size: gateway.log.head().size })
 }
 
 async fn the_job(State(door): State<Door>) -> Json<Job> {
     let gateway = door.open();
     Json(Job {
-        job: job(),
+        job: gateway.job.clone(),
         request: gateway.request.clone(),
         organisation: "developer".into(),
         phase: JobPhase::Running,
@@ -121,15 +124,35 @@ async fn blob(State(door): State<Door>, Path(digest): Path<String>) -> Response 
     }
 }
 
-async fn entries(State(door): State<Door>) -> Response {
-    let leaf = serde_json::json!({"record": {"text": door.open().policy_text}}).to_string();
-    let hash = leaf_hash(leaf.as_bytes());
-    Json(serde_json::json!({"items": [{"index": 0, "leaf_hash": hash, "leaf": leaf}]})).into_response()
+async fn entries(State(door): State<Door>, Query(query): Query<BTreeMap<String, String>>) -> Response {
+    let items = door.open().log.entries(query.get("object"), query.get("action"));
+    Json(serde_json::json!({"items": items})).into_response()
+}
+
+async fn inclusion(
+    State(door): State<Door>,
+    Path(index): Path<u64>,
+    Query(query): Query<BTreeMap<String, u64>>,
+) -> Json<InclusionProofView> {
+    let (gateway, size) = (door.open(), query["size"]);
+    let mut path = gateway.log.inclusion(index, size);
+    if gateway.wrong_proofs {
+        path.push(Hash::ZERO);
+    }
+    Json(InclusionProofView { index, size, root: Hash::ZERO, leaf_hash: Hash::ZERO, path })
+}
+
+async fn consistency(
+    State(door): State<Door>,
+    Query(query): Query<BTreeMap<String, u64>>,
+) -> Json<ConsistencyProofView> {
+    let (old, new) = (query["old"], query["new"]);
+    Json(ConsistencyProofView { old, new, path: door.open().log.consistency(old, new) })
 }
 
 async fn checkpoint(State(door): State<Door>) -> Json<CheckpointView> {
     let gateway = door.open();
-    let head = gateway.head();
+    let head = gateway.log.head();
     let note = head.sign(&gateway.ledger).to_string();
     Json(CheckpointView {
         origin: head.origin.to_string(),
@@ -160,7 +183,7 @@ async fn roster(State(door): State<Door>) -> Response {
     let gateway = door.open();
     match &gateway.roster {
         Some(roster) => Json(RosterView {
-            job: job(),
+            job: gateway.job.clone(),
             roster: roster.digest(),
             advertisements: roster.advertisements().to_vec(),
         })
@@ -233,6 +256,7 @@ async fn upload(
 async fn proposal(State(door): State<Door>) -> Response {
     match &door.open().last().stage {
         Stage::Agreeing(agreeing) => Json(agreeing.proposal().clone()).into_response(),
+        Stage::Unmasking(unmasking) => Json(unmasking.proposal().clone()).into_response(),
         _ => refuse(ProblemType::WrongRound, "not agreeing"),
     }
 }
@@ -261,6 +285,8 @@ async fn unmasking(State(door): State<Door>) -> Response {
 
 async fn unmasked(State(door): State<Door>, Json(response): Json<UnmaskingResponse>) -> Response {
     let mut gateway = door.open();
+    let number = gateway.last().number.get();
+    gateway.answers_seen.push((number, door.site.clone()));
     let round = gateway.last();
     let Stage::Unmasking(unmasking) = &mut round.stage else {
         return refuse(ProblemType::WrongRound, "not unmasking");

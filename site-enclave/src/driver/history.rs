@@ -1,0 +1,194 @@
+//! What the ledger says of a job's rounds, every entry of it proven under the head that this site's witness has seen.
+//!
+//! A gateway's answers alone bind nothing: two of them can agree with each other and still be made up for one site. What
+//! stands in the ledger is the same for all, stays there, and is what auditors compute the sums and models from. So
+//! a site trains only where the ledger holds, in this order:
+//!
+//! ```text
+//! round.opened or round.aborted of every round since the last opened one     the model to start from
+//! the head that the context names                                            not older than those entries
+//! round.context of this round with this context's digest                     after that head
+//! ```
+
+use konclave_crypto::{Digest, JobId, RoundNumber, VerifiedContext};
+use konclave_ledger::Leaf;
+use konclave_ledger::records::Record;
+
+use super::error::StepError;
+use super::learner::Learner;
+use super::session::ABORTS_IN_A_ROW;
+use super::site::Site;
+
+/// Why the ledger gives no ground for a round. The gateway is at fault.
+#[derive(Debug, thiserror::Error)]
+pub enum HistoryFault {
+    /// No such entry.
+    #[error(
+        "the ledger shows no {action} entry of round {round} {of}: this site does not take part in what is not recorded"
+    )]
+    Unrecorded {
+        /// The round.
+        round: RoundNumber,
+        /// The missing action.
+        action: &'static str,
+        /// Which one.
+        of: &'static str,
+    },
+    /// A proven entry that is not what was asked for.
+    #[error("entry {index} of the ledger is no {action} entry of the round: {reason}")]
+    Entry {
+        /// Its index.
+        index: u64,
+        /// The action asked for.
+        action: &'static str,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The ledger has another model than the context.
+    #[error(
+        "round {round} starts from model {context}, but by the ledger the job stands at {ledger}: this site trains on no \
+         other model"
+    )]
+    OtherModel {
+        /// The round.
+        round: RoundNumber,
+        /// The context's model.
+        context: Digest,
+        /// The ledger's.
+        ledger: Digest,
+    },
+    /// More aborted rounds in a row than a job may have.
+    #[error(
+        "more than {ABORTS_IN_A_ROW} rounds before round {round} were aborted: the job should have ended"
+    )]
+    Aborts {
+        /// The round.
+        round: RoundNumber,
+    },
+    /// The named head is from before the last round ended.
+    #[error(
+        "the context of round {round} names a ledger of {named} entries, but the round before it ended in entry {ended}"
+    )]
+    OldHead {
+        /// The round.
+        round: RoundNumber,
+        /// The size in the context.
+        named: u64,
+        /// The index of the entry that ended the round before.
+        ended: u64,
+    },
+}
+
+/// How a round ended, by its proven entry.
+enum Ending {
+    Opened { after: Digest },
+    Aborted,
+}
+
+impl<L: Learner> Site<L> {
+    /// Checks that the ledger holds a context, and that the model it names is where the ledger says the job stands.
+    pub(super) async fn check_history(
+        &self,
+        initial: Digest,
+        verified: &VerifiedContext,
+    ) -> Result<(), StepError> {
+        let context = verified.context();
+        let (job, round) = (&context.job, context.round);
+        let (standing, ended) = self.standing(job, round, initial).await?;
+        if context.model != standing {
+            let (context, ledger) = (context.model, standing);
+            return Err(HistoryFault::OtherModel { round, context, ledger }.into());
+        }
+        if let Some(ended) = ended.filter(|ended| context.ledger_size <= *ended) {
+            return Err(HistoryFault::OldHead { round, named: context.ledger_size, ended }.into());
+        }
+        let digest = verified.digest();
+        let wanted = |record: &Record| matches!(record, Record::RoundContext { context, .. } if context.0 == *digest.as_bytes());
+        match self.proven(job, round, "round.context", wanted).await? {
+            Some((index, _)) if index >= context.ledger_size => Ok(()),
+            Some((index, _)) => {
+                let reason = "it stands before the head that the context names".to_owned();
+                Err(HistoryFault::Entry { index, action: "round.context", reason }.into())
+            }
+            None => {
+                let (action, of) = ("round.context", "with this context's digest");
+                Err(HistoryFault::Unrecorded { round, action, of }.into())
+            }
+        }
+    }
+
+    /// The model that the ledger's entries before a round lead to, and the entry that ended the round before.
+    async fn standing(
+        &self,
+        job: &JobId,
+        round: RoundNumber,
+        initial: Digest,
+    ) -> Result<(Digest, Option<u64>), StepError> {
+        let mut ended = None;
+        for back in 1..=ABORTS_IN_A_ROW + 1 {
+            let Some(earlier) =
+                round.get().checked_sub(back).and_then(|number| RoundNumber::new(number).ok())
+            else {
+                return Ok((initial, ended));
+            };
+            let (index, ending) = self.ending(job, earlier).await?;
+            ended = ended.max(Some(index));
+            if let Ending::Opened { after } = ending {
+                return Ok((after, ended));
+            }
+        }
+        Err(HistoryFault::Aborts { round }.into())
+    }
+
+    async fn ending(&self, job: &JobId, round: RoundNumber) -> Result<(u64, Ending), StepError> {
+        if let Some((index, Record::RoundOpened { parameters_after, .. })) =
+            self.proven(job, round, "round.opened", |_| true).await?
+        {
+            return Ok((index, Ending::Opened { after: Digest(parameters_after.0) }));
+        }
+        match self.proven(job, round, "round.aborted", |_| true).await? {
+            Some((index, _)) => Ok((index, Ending::Aborted)),
+            None => {
+                let (action, of) = ("round.opened or round.aborted", "though a later one is to begin");
+                Err(HistoryFault::Unrecorded { round, action, of }.into())
+            }
+        }
+    }
+
+    /// The first wanted entry of a round with an action, proven to be in the ledger and to be what it is asked for as.
+    async fn proven(
+        &self,
+        job: &JobId,
+        round: RoundNumber,
+        action: &'static str,
+        wanted: impl Fn(&Record) -> bool,
+    ) -> Result<Option<(u64, Record)>, StepError> {
+        let client = &self.member.client;
+        for entry in client.round_entries(job, round, action).await? {
+            let index = entry.index;
+            let wrong = |reason: String| StepError::from(HistoryFault::Entry { index, action, reason });
+            let leaf = Leaf::parse(entry.leaf.as_bytes()).map_err(|error| wrong(error.to_string()))?;
+            let record =
+                Record::parse(&leaf.action, &leaf.record).map_err(|error| wrong(error.to_string()))?;
+            if record.action() != action || !is_of(&record, job, round) {
+                return Err(wrong("it is about something else".to_owned()));
+            }
+            if wanted(&record) {
+                self.witness.lock().await.check_entry(client, index, entry.leaf.as_bytes()).await?;
+                return Ok(Some((index, record)));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Whether a record is about a round of a job.
+fn is_of(record: &Record, its_job: &JobId, its_round: RoundNumber) -> bool {
+    matches!(
+        record,
+        Record::RoundContext { job, round, .. }
+            | Record::RoundOpened { job, round, .. }
+            | Record::RoundAborted { job, round, .. }
+            if job == its_job.as_str() && *round == its_round.get()
+    )
+}
