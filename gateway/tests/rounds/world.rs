@@ -281,8 +281,13 @@ impl World {
 
     /// Uploads a model and asks for a job on it.
     pub async fn request_job(&self, rounds: u32, scoring_rounds: Vec<u32>) -> JobId {
+        self.request_job_from(1e-5, rounds, scoring_rounds).await
+    }
+
+    /// The same with the initial parameters 0, `step`, 2 `step`...
+    pub async fn request_job_from(&self, step: f32, rounds: u32, scoring_rounds: Vec<u32>) -> JobId {
         let developer = developer();
-        let parameters: Vec<u8> = (0..COORDINATES).flat_map(|i| (i as f32 * 1e-5).to_le_bytes()).collect();
+        let parameters: Vec<u8> = (0..COORDINATES).flat_map(|i| (i as f32 * step).to_le_bytes()).collect();
         let torchscript = b"not looked at by the gateway".to_vec();
         for blob in [&parameters, &torchscript] {
             let path = format!("/v1/blobs/{}", Digest::of(blob));
