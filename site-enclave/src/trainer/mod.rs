@@ -16,6 +16,7 @@ mod predict;
 mod torch;
 mod update;
 
+pub use archive::ArchiveError;
 pub use device::{CUDA_FOLDER_VARIABLE, CudaError, device_name, load_cuda_half, training_device};
 pub(crate) use examples::Examples;
 pub use examples::UnusedLabels;

@@ -7,7 +7,7 @@ use konclave_crypto::Digest;
 use tch::nn::VarStore;
 use tch::{CModule, Device, Kind, TchError, Tensor};
 
-use super::archive::ArchiveContents;
+use super::archive::{ArchiveError, CheckedArchive};
 use super::device::with_libtorch;
 use super::manifest::{ModelManifest, ParameterTensor, parameters_to_bytes};
 use crate::features::FINGERPRINT_BITS;
@@ -30,6 +30,12 @@ pub enum ModelError {
     /// Not a TorchScript archive.
     #[error("the model is not a TorchScript file: save it with torch.jit.script(model).save(path)")]
     NotTorchScript,
+    /// The file makes claims that are not so, or is not as `torch.jit.save` writes it.
+    #[error(
+        "the model file is refused: {0}; save it with torch.jit.script(model).save(path) and pack it again without \
+         compression, as site-enclave/models/make_baseline.py does"
+    )]
+    Archive(#[from] ArchiveError),
     /// libtorch could not load it.
     #[error("libtorch cannot load the model: {reason}")]
     Load {
@@ -47,12 +53,12 @@ pub enum ModelError {
     },
     /// Tensors that are neither parameters nor declared buffers.
     #[error(
-        "the model holds {storages} tensors but only {parameters} parameters: make the others parameters or constants \
+        "the model holds {tensors} tensors but only {parameters} parameters: make the others parameters or constants \
          in the code, because they would not be averaged"
     )]
     HiddenTensors {
         /// Tensors in the file.
-        storages: usize,
+        tensors: usize,
         /// Parameters that libtorch lists.
         parameters: usize,
     },
@@ -107,7 +113,8 @@ pub(super) fn reason(error: &TchError) -> String {
 /// A TorchScript model that passed all checks.
 #[derive(Debug, Clone)]
 pub struct TorchScriptModel {
-    file: Vec<u8>,
+    /// The checked records in an archive written here: all that libtorch gets of the file.
+    canonical: Vec<u8>,
     manifest: ModelManifest,
     initial: Vec<f32>,
 }
@@ -131,20 +138,19 @@ impl TorchScriptModel {
     /// # Errors
     /// [`ModelError`].
     pub fn from_bytes(file: Vec<u8>) -> Result<Self, ModelError> {
-        let contents = ArchiveContents::read(&file)?;
-        if !contents.buffers.is_empty() {
-            return Err(ModelError::Buffers { names: contents.buffers });
+        let torchscript = Digest::of(&file);
+        let CheckedArchive { canonical, buffers, tensors } = CheckedArchive::read(&file)?;
+        drop(file);
+        if !buffers.is_empty() {
+            return Err(ModelError::Buffers { names: buffers });
         }
         with_libtorch(|| {
-            let loaded = LoadedModel::load(&file, Device::Cpu)?;
+            let loaded = LoadedModel::load(&canonical, Device::Cpu)?;
             if loaded.parameters.is_empty() {
                 return Err(ModelError::NoParameters);
             }
-            if contents.storages > loaded.parameters.len() {
-                return Err(ModelError::HiddenTensors {
-                    storages: contents.storages,
-                    parameters: loaded.parameters.len(),
-                });
+            if tensors > loaded.parameters.len() {
+                return Err(ModelError::HiddenTensors { tensors, parameters: loaded.parameters.len() });
             }
             let parameters = loaded.describe()?;
             let initial = loaded.parameters()?;
@@ -152,10 +158,10 @@ impl TorchScriptModel {
                 coordinates: parameters.iter().map(ParameterTensor::elements).sum(),
                 parameters,
                 heads: loaded.heads()?,
-                torchscript: Digest::of(&file),
+                torchscript,
                 initial_parameters: Digest::of(&parameters_to_bytes(&initial)),
             };
-            Ok(Self { file, manifest, initial })
+            Ok(Self { canonical, manifest, initial })
         })
     }
 
@@ -179,7 +185,7 @@ impl TorchScriptModel {
                 expected: self.manifest.coordinates,
             });
         }
-        let mut loaded = LoadedModel::load(&self.file, device)?;
+        let mut loaded = LoadedModel::load(&self.canonical, device)?;
         loaded.set_parameters(parameters)?;
         Ok(loaded)
     }
