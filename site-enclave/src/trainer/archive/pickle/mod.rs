@@ -195,13 +195,14 @@ impl Machine<'_, '_> {
                 }
                 _ => return Err(FORM),
             },
-            b'Q' => match self.pop()? {
-                Value::Items(arguments) if arguments.kind == Kind::Tuple => {
-                    let storage = self.tensors.storage(&arguments.values)?;
-                    self.push(Value::Storage(storage));
+            b'Q' => {
+                let Value::Items(arguments) = self.pop()? else { return Err(FORM) };
+                if arguments.kind != Kind::Tuple {
+                    return Err(FORM);
                 }
-                _ => return Err(FORM),
-            },
+                let storage = self.tensors.storage(&arguments.values)?;
+                self.push(Value::Storage(storage));
+            }
             _ => return Err("torch.jit.save does not write this instruction"),
         }
         Ok(true)
@@ -249,11 +250,8 @@ impl Machine<'_, '_> {
     fn remember(&mut self, place: u32) -> Result<(), Rule> {
         let value = self.frames.last().and_then(|frame| frame.last()).ok_or(EMPTY_STACK)?;
         // A list without its type could be given two types, one behind the other's back.
-        let unfinished = match value {
-            Value::Open(_) | Value::Unbuilt(_) => true,
-            Value::Items(items) => items.kind != Kind::Tuple && items.tag.is_none(),
-            _ => false,
-        };
+        let unfinished = matches!(value, Value::Open(_) | Value::Unbuilt(_))
+            || matches!(value, Value::Items(items) if items.kind != Kind::Tuple && items.tag.is_none());
         if unfinished || usize::try_from(place) != Ok(self.memo.len()) {
             return Err("values are numbered in order, and when they are finished");
         }

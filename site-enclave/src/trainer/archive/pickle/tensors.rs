@@ -149,9 +149,9 @@ fn lengths(value: &Value) -> Result<Vec<usize>, Rule> {
     if items.kind != Kind::Tuple || items.values.len() > MAX_DIMENSIONS {
         return Err("a tensor's shape is a tuple of at most 16 lengths");
     }
-    let lengths = items.values.iter().map(|value| match value {
-        Value::Int(length) => usize::try_from(*length).ok(),
-        _ => None,
+    let lengths = items.values.iter().map(|value| {
+        let Value::Int(length) = value else { return None };
+        usize::try_from(*length).ok()
     });
     lengths.collect::<Option<_>>().ok_or("a length is negative or no number")
 }
