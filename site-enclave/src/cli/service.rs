@@ -47,15 +47,17 @@ fn prepare(
             tracing::info!("{rows} rows read");
         }
     };
-    let (collection, report) = Collection::load(&files, &Catalogue::embedded()?, &mut show)?;
-    for line in report.to_string().lines() {
+    let catalogue = Catalogue::embedded()?;
+    let (collection, report) = Collection::load(&files, &catalogue, &mut show)?;
+    // Without a cell's text: logs go where data must not.
+    for line in report.without_cells() {
         tracing::info!("{line}");
     }
     if report.accepted() == 0 {
         return Err(CommandError::NoData { rows: report.rejected() });
     }
     let salt = salt(&folder)?;
-    let deposit = DepositFacts::of(&files, &collection, role, &salt)?;
+    let deposit = DepositFacts::of(&files, &collection, &catalogue, role, &salt)?;
     Ok((folder, config, Arc::new(collection), deposit))
 }
 
