@@ -9,6 +9,7 @@
 mod archive;
 mod device;
 mod examples;
+mod inspect;
 mod loss;
 mod manifest;
 mod model;
@@ -20,6 +21,7 @@ pub use archive::ArchiveError;
 pub use device::{CUDA_FOLDER_VARIABLE, CudaError, device_name, load_cuda_half, training_device};
 pub(crate) use examples::Examples;
 pub use examples::UnusedLabels;
+pub use inspect::{INSPECT_COMMAND, Inspector, ModelFault, inspect_here};
 pub use manifest::{
     ModelManifest, ParameterFileError, ParameterTensor, parameters_from_bytes, parameters_to_bytes,
     read_parameters, write_parameters,

@@ -9,6 +9,7 @@ use tch::{CModule, Device, Kind, TchError, Tensor};
 
 use super::archive::{ArchiveError, CheckedArchive};
 use super::device::with_libtorch;
+use super::inspect::ModelFault;
 use super::manifest::{ModelManifest, ParameterTensor, parameters_to_bytes};
 use crate::features::FINGERPRINT_BITS;
 
@@ -93,6 +94,14 @@ pub enum ModelError {
         /// The shape returned.
         shape: Vec<i64>,
     },
+    /// A look at it in a process of its own refused it, or failed.
+    #[error("{reason}")]
+    Refused {
+        /// The kind of fault.
+        category: ModelFault,
+        /// In words, for this site's log.
+        reason: String,
+    },
     /// The given parameters do not fit.
     #[error("{found} parameter values were given, the model has {expected}")]
     ParameterCount {
@@ -101,6 +110,38 @@ pub enum ModelError {
         /// Values needed.
         expected: u64,
     },
+}
+
+impl ModelError {
+    /// The kind of fault: what others may be told of it.
+    #[must_use]
+    pub fn fault(&self) -> ModelFault {
+        match self {
+            Self::File { .. } => ModelFault::File,
+            Self::NotTorchScript | Self::Archive(_) | Self::Load { .. } => ModelFault::Format,
+            Self::Buffers { .. }
+            | Self::HiddenTensors { .. }
+            | Self::NoParameters
+            | Self::ParameterKind { .. }
+            | Self::NotFinite { .. }
+            | Self::ParameterCount { .. } => ModelFault::State,
+            Self::Forward { .. } | Self::OutputShape { .. } => ModelFault::Outputs,
+            Self::Refused { category, .. } => *category,
+        }
+    }
+}
+
+/// Reads a model file, if it is not too large.
+///
+/// # Errors
+/// [`ModelError::File`].
+pub(super) fn read_model(path: &Path) -> Result<Vec<u8>, ModelError> {
+    let unreadable = |reason: String| ModelError::File { path: path.to_path_buf(), reason };
+    let bytes = fs::metadata(path).map_err(|error| unreadable(error.to_string()))?.len();
+    if bytes > MAX_FILE_BYTES {
+        return Err(unreadable(format!("{bytes} bytes, at most {MAX_FILE_BYTES} are accepted")));
+    }
+    fs::read(path).map_err(|error| unreadable(error.to_string()))
 }
 
 /// The first line of libtorch's explanation: the rest is a C++ backtrace.
@@ -125,12 +166,7 @@ impl TorchScriptModel {
     /// # Errors
     /// [`ModelError`].
     pub fn open(path: &Path) -> Result<Self, ModelError> {
-        let unreadable = |reason: String| ModelError::File { path: path.to_path_buf(), reason };
-        let bytes = fs::metadata(path).map_err(|error| unreadable(error.to_string()))?.len();
-        if bytes > MAX_FILE_BYTES {
-            return Err(unreadable(format!("{bytes} bytes, at most {MAX_FILE_BYTES} are accepted")));
-        }
-        Self::from_bytes(fs::read(path).map_err(|error| unreadable(error.to_string()))?)
+        Self::from_bytes(read_model(path)?)
     }
 
     /// Checks a model file's bytes.
