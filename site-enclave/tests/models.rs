@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use konclave_site::trainer::{ModelError, TorchScriptModel, parameters_to_bytes};
+use konclave_site::trainer::{ArchiveError, ModelError, TorchScriptModel, parameters_to_bytes};
 
 fn path(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/models").join(name)
@@ -67,6 +67,12 @@ fn models_of_another_shape_are_refused() {
     assert!(matches!(refusal("other-input.pt"), ModelError::Forward { .. }));
     assert!(matches!(refusal("other-output.pt"), ModelError::OutputShape { batch: 2, .. }));
     assert_eq!(refusal("no-parameters.pt"), ModelError::NoParameters);
+}
+
+#[test]
+fn code_that_reaches_for_files_is_refused() {
+    let refusal = refusal("reader.pt");
+    assert!(matches!(refusal, ModelError::Archive(ArchiveError::Code { .. })), "{refusal}");
 }
 
 #[test]

@@ -3,8 +3,11 @@
 //! The driver knows only [`LocalUpdate`]; [`TorchTrainer`] implements it with a TorchScript model and libtorch. A
 //! [`LocalDelta`] is what masking takes: a vector of changes and the number of labels it was learned from.
 //!
-//! Not here: clipping, quantisation, noise and masks (crate konclave-crypto), and an allow list of TorchScript
-//! operations: a model is code, and a site runs only models whose digest it has agreed to.
+//! A model is code, and a site runs only models whose digest it has agreed to. Before that its file is checked
+//! ([`ArchiveError`]), and it is run in a bounded process without keys and data ([`Inspector`]). The operators that the
+//! code may call are not limited to a list of safe ones; those known to reach files or unchecked memory are refused.
+//!
+//! Not here: clipping, quantisation, noise and masks (crate konclave-crypto).
 
 mod archive;
 mod device;

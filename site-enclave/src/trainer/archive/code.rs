@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::ArchiveError;
+use super::operators::is_refused;
 use super::types::{Type, is_identifier, is_qualified_class};
 
 /// Deepest nesting of brackets: libtorch's compiler calls itself for each.
@@ -241,6 +242,9 @@ fn logical_lines<'a>(file: &str, code: &'a [u8]) -> Result<Vec<Line<'a>>, Archiv
                     return Err(refused(first, "the line is too long or too far indented"));
                 }
                 let statement = statement.trim_end_matches(' ');
+                if is_refused(statement) {
+                    return Err(refused(first, "it names an operator that no layer needs and no site runs"));
+                }
                 if !statement.is_empty() {
                     lines.push(Line { number: first, indentation, text: statement });
                 }

@@ -12,6 +12,7 @@
 //! shared tensors do not.
 
 mod code;
+mod operators;
 mod pickle;
 mod records;
 mod types;
