@@ -338,6 +338,24 @@ impl SignedContext {
         Self { context, gateway, signature }
     }
 
+    /// Checks the chain root, gateway, signature alone: for those who take no part in the round and have no roster.
+    ///
+    /// # Errors
+    /// [`ContextError::Gateway`] or [`ContextError::Signature`].
+    pub fn verify_signer(
+        &self,
+        root: &ConsortiumRoot,
+        now: UnixSeconds,
+    ) -> Result<&RoundContext, ContextError> {
+        root.verify_role(&self.gateway, MemberRole::Gateway, now)?;
+        let key = &self.gateway.membership.identity_key;
+        if key.verifies_transcript(&self.context.transcript(), &self.signature) {
+            Ok(&self.context)
+        } else {
+            Err(ContextError::Signature)
+        }
+    }
+
     /// Checks the chain root, gateway, signature, then every rule of the context and the site's own floors.
     ///
     /// # Errors
@@ -349,11 +367,7 @@ impl SignedContext {
         now: UnixSeconds,
         floor: &SiteFloor,
     ) -> Result<VerifiedContext, ContextError> {
-        root.verify_role(&self.gateway, MemberRole::Gateway, now)?;
-        let key = &self.gateway.membership.identity_key;
-        if !key.verifies_transcript(&self.context.transcript(), &self.signature) {
-            return Err(ContextError::Signature);
-        }
+        self.verify_signer(root, now)?;
         self.context.validate(roster)?;
         self.context.check_floor(roster, floor)?;
         Ok(VerifiedContext { digest: self.context.digest(), context: self.context.clone() })

@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use konclave_site::trainer::{ModelError, TorchScriptModel, parameters_to_bytes};
+use konclave_site::trainer::{ArchiveError, ModelError, TorchScriptModel, parameters_to_bytes};
 
 fn path(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/models").join(name)
@@ -51,7 +51,7 @@ fn buffers_are_refused_by_name() {
 
 #[test]
 fn tensors_that_would_not_be_averaged_are_refused() {
-    assert_eq!(refusal("hidden-tensor.pt"), ModelError::HiddenTensors { storages: 3, parameters: 2 });
+    assert_eq!(refusal("hidden-tensor.pt"), ModelError::HiddenTensors { tensors: 3, parameters: 2 });
 }
 
 #[test]
@@ -70,6 +70,12 @@ fn models_of_another_shape_are_refused() {
 }
 
 #[test]
+fn code_that_reaches_for_files_is_refused() {
+    let refusal = refusal("reader.pt");
+    assert!(matches!(refusal, ModelError::Archive(ArchiveError::Code { .. })), "{refusal}");
+}
+
+#[test]
 fn damaged_and_foreign_files_are_refused() {
     let whole = std::fs::read(path("linear.pt")).unwrap();
     for length in [0, 10, whole.len() / 2, whole.len() - 30] {
@@ -82,6 +88,6 @@ fn damaged_and_foreign_files_are_refused() {
     let code = whole.windows(11).position(|window| window == b"def forward").unwrap();
     broken_code[code..code + 11].copy_from_slice(b"def forw(rd");
     let error = TorchScriptModel::from_bytes(broken_code).unwrap_err();
-    assert!(matches!(error, ModelError::Load { .. } | ModelError::NotTorchScript), "{error:?}");
+    assert!(matches!(error, ModelError::Load { .. } | ModelError::Archive(_)), "{error:?}");
     assert!(matches!(refusal("absent.pt"), ModelError::File { .. }));
 }

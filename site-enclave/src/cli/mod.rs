@@ -23,6 +23,7 @@ use crate::deposit::CommitError;
 use crate::driver::SiteError;
 use crate::keystore::{DiskError, KeyError};
 use crate::offline::{OfflineCommand, OfflineError};
+use crate::trainer::{INSPECT_COMMAND, inspect_here};
 
 /// The site enclave of a Konclave consortium: what runs beside a data owner's data.
 #[derive(Debug, Parser)]
@@ -46,6 +47,12 @@ pub enum Command {
     Evaluate(ServiceArguments),
     /// Show the site's state: alarm, ledger head, jobs and rounds, and what has left the site.
     Status(StatusArguments),
+    /// Look at a model within bounds and print what it is made of: the service starts this for itself.
+    #[command(name = INSPECT_COMMAND, hide = true)]
+    InspectModel {
+        /// The model.
+        model: PathBuf,
+    },
     /// Commands that need no gateway.
     #[command(flatten)]
     Offline(OfflineCommand),
@@ -131,6 +138,9 @@ pub fn execute(arguments: Arguments) -> ExitCode {
         Command::Status(given) => status(&given).map(|text| print(&text)),
         Command::Run(given) => service::run(&given),
         Command::Evaluate(given) => service::evaluate(&given),
+        Command::InspectModel { model } => {
+            inspect_here(&model).map(|text| print(&text)).map_err(CommandError::from)
+        }
         Command::Offline(command) => command.run(&mut std::io::stdout().lock()).map_err(CommandError::from),
     };
     match result {

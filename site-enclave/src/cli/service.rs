@@ -12,11 +12,12 @@ use crate::data::{Catalogue, Collection};
 use crate::deposit::DepositFacts;
 use crate::driver::{Evaluator, Site, TorchExaminer, TorchLearner};
 use crate::keystore::{Disk, KeyError};
+use crate::trainer::Inspector;
 
 /// Runs the site until it is told to stop.
 pub(super) fn run(arguments: &ServiceArguments) -> Result<(), CommandError> {
     let (folder, config, collection, deposit) = prepare(arguments, MemberRole::Site)?;
-    let learner = TorchLearner::new(collection, Some(deposit));
+    let learner = TorchLearner::new(collection, Some(deposit), inspector(&folder));
     serve(async {
         let shutdown = told_to_stop()?;
         Ok(Site::run(folder, config, learner, shutdown).await?)
@@ -26,7 +27,7 @@ pub(super) fn run(arguments: &ServiceArguments) -> Result<(), CommandError> {
 /// Runs the evaluator until it is told to stop.
 pub(super) fn evaluate(arguments: &ServiceArguments) -> Result<(), CommandError> {
     let (folder, config, collection, deposit) = prepare(arguments, MemberRole::Evaluator)?;
-    let examiner = TorchExaminer::new(collection, deposit);
+    let examiner = TorchExaminer::new(collection, deposit, inspector(&folder));
     serve(async {
         let shutdown = told_to_stop()?;
         Ok(Evaluator::run(folder, config, examiner, shutdown).await?)
@@ -47,16 +48,23 @@ fn prepare(
             tracing::info!("{rows} rows read");
         }
     };
-    let (collection, report) = Collection::load(&files, &Catalogue::embedded()?, &mut show)?;
-    for line in report.to_string().lines() {
+    let catalogue = Catalogue::embedded()?;
+    let (collection, report) = Collection::load(&files, &catalogue, &mut show)?;
+    // Without a cell's text: logs go where data must not.
+    for line in report.without_cells() {
         tracing::info!("{line}");
     }
     if report.accepted() == 0 {
         return Err(CommandError::NoData { rows: report.rejected() });
     }
     let salt = salt(&folder)?;
-    let deposit = DepositFacts::of(&files, &collection, role, &salt)?;
+    let deposit = DepositFacts::of(&files, &collection, &catalogue, role, &salt)?;
     Ok((folder, config, Arc::new(collection), deposit))
+}
+
+/// Looks at models in processes of their own.
+fn inspector(folder: &SiteFolder) -> Inspector {
+    Inspector::new(folder.state().join("models"))
 }
 
 /// The salt of the commitments.

@@ -10,7 +10,7 @@ use konclave_openapi::sites::Enrolment;
 use serde::Serialize;
 
 use super::CommandError;
-use crate::client::{ClientError, EgressLog, EgressTotal, MessageClass};
+use crate::client::{EgressLog, EgressTotal, MessageClass};
 use crate::clock;
 use crate::config::SiteFolder;
 use crate::driver::StoredAnswer;
@@ -37,6 +37,7 @@ struct Status {
     ledger_head: Option<Checkpoint>,
     jobs: Vec<JobStatus>,
     egress: Vec<Egress>,
+    unreadable_egress_lines: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -79,7 +80,7 @@ fn gather(folder: &SiteFolder) -> Result<Status, CommandError> {
         WitnessState::from_bytes(&state).ok().map(|state| state.head().clone())
     });
     let log = folder.egress_log();
-    let totals = EgressLog::totals(&log).map_err(|source| ClientError::EgressLog { path: log, source })?;
+    let totals = EgressLog::totals(&log).map_err(|source| DiskError { doing: "read", path: log, source })?;
     let alarm = Alarm::standing(&folder.alarm())
         .map_err(|error| CommandError::Site(crate::driver::SiteError::AlarmFile(error)))?;
     Ok(Status {
@@ -89,7 +90,9 @@ fn gather(folder: &SiteFolder) -> Result<Status, CommandError> {
         alarm,
         ledger_head: head,
         jobs: jobs(&disk, folder)?,
+        unreadable_egress_lines: totals.bad_lines,
         egress: totals
+            .by_class
             .into_iter()
             .map(|(class, EgressTotal { requests, bytes })| Egress { class, requests, bytes })
             .collect(),
@@ -155,6 +158,9 @@ fn in_words(status: &Status) -> String {
         let class = serde_json::to_value(class).ok();
         let class = class.as_ref().and_then(serde_json::Value::as_str).unwrap_or("?");
         line(format!("  {class:<18} {requests:>8} requests {bytes:>14} bytes"));
+    }
+    if status.unreadable_egress_lines > 0 {
+        line(format!("  {} lines cannot be read and are in no sum", status.unreadable_egress_lines));
     }
     text
 }

@@ -23,7 +23,7 @@ use reqwest::{Method, Response, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-pub use egress::{EgressLine, EgressLog, EgressTotal, MessageClass};
+pub use egress::{EgressLine, EgressLog, EgressTotal, EgressTotals, MessageClass};
 pub use error::ClientError;
 pub use retry::RetryPolicy;
 pub use tls::TlsMaterial;

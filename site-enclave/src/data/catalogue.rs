@@ -1,11 +1,14 @@
 //! The versioned list of tests and test types, and the mapping of a row's spelling to it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{TaskKey, TaskKeyError};
 
 /// The catalogue that comes with this program.
 const TASKS_V1: &str = include_str!("../../catalogue/tasks-v1.csv");
+
+/// The subjects and measurement types that come with it.
+const TERMS_V1: &str = include_str!("../../catalogue/terms-v1.csv");
 
 /// Allows any measurement type.
 const ANY_PARAMETER: &str = "*";
@@ -16,6 +19,8 @@ pub struct Catalogue {
     version: String,
     /// By normalised test, then normalised type or alias.
     tests: BTreeMap<String, BTreeMap<String, TestType>>,
+    subjects: BTreeSet<String>,
+    parameters: BTreeSet<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -74,6 +79,12 @@ pub enum CatalogueError {
         /// What is listed.
         allowed: String,
     },
+    /// The list of terms is broken.
+    #[error("line {line} of the catalogue's terms is broken: expected subject or parameter, and a term")]
+    Terms {
+        /// Counted from 1, comments included.
+        line: usize,
+    },
     /// The parts make no task name.
     #[error(transparent)]
     Key(#[from] TaskKeyError),
@@ -91,7 +102,25 @@ impl Catalogue {
     /// # Errors
     /// [`CatalogueError::Layout`] if the file was broken when the program was built.
     pub fn embedded() -> Result<Self, CatalogueError> {
-        Self::parse("tasks-v1", TASKS_V1)
+        let mut catalogue = Self::parse("tasks-v1", TASKS_V1)?;
+        catalogue.add_terms(TERMS_V1)?;
+        Ok(catalogue)
+    }
+
+    /// Reads the subjects and measurement types that a deposit statement may name; a catalogue without them has none.
+    ///
+    /// # Errors
+    /// [`CatalogueError::Terms`].
+    pub fn add_terms(&mut self, text: &str) -> Result<(), CatalogueError> {
+        let lines = text.lines().enumerate().filter(|(_, line)| !line.starts_with('#') && !line.is_empty());
+        for (index, line) in lines.skip(1) {
+            match line.split_once(',') {
+                Some(("subject", term)) => self.subjects.insert(term.to_owned()),
+                Some(("parameter", term)) => self.parameters.insert(term.to_owned()),
+                Some(_) | None => return Err(CatalogueError::Terms { line: index + 1 }),
+            };
+        }
+        Ok(())
     }
 
     /// Reads a catalogue from text.
@@ -117,7 +146,8 @@ impl Catalogue {
                 types.insert(normalised(spelling), entry.clone());
             }
         }
-        Ok(Self { version: version.to_owned(), tests })
+        let (subjects, parameters) = (BTreeSet::new(), BTreeSet::new());
+        Ok(Self { version: version.to_owned(), tests, subjects, parameters })
     }
 
     /// The catalogue's version.
@@ -152,6 +182,62 @@ impl Catalogue {
             [columns.subject.trim(), suffix, ph].into_iter().find(|part| !part.is_empty()).unwrap_or("");
         Ok(TaskKey::from_parts(&found.test, &found.name, parameter, qualifier)?)
     }
+}
+
+impl Catalogue {
+    /// The name under which labels of a task are declared to others: the task's own if subject and measurement type
+    /// are terms of the catalogue, else test and type alone. Both columns are free text in data files, and what is
+    /// declared stays in the ledger for ever; the spelling is the catalogue's, never the file's.
+    #[must_use]
+    pub fn declared(&self, task: &TaskKey) -> String {
+        let (path, subject) = match task.as_str().split_once('@') {
+            Some((path, subject)) => (path, Some(subject)),
+            None => (task.as_str(), None),
+        };
+        let mut parts = path.splitn(3, '/');
+        let [test, name, parameter] =
+            [parts.next().unwrap_or(""), parts.next().unwrap_or(""), parts.next().unwrap_or("")];
+        let Some(listed) = self.tests.get(&normalised(test)).and_then(|types| types.get(&normalised(name)))
+        else {
+            return "other".to_owned();
+        };
+        let general = format!("{}/{}", listed.test, listed.name);
+        let own = listed.parameters.iter().filter(|own| *own != ANY_PARAMETER);
+        let parameter = match parameter {
+            "" => Some(String::new()),
+            written => term(own.chain(&self.parameters), written).map(|term| format!("/{term}")),
+        };
+        let subject = match subject {
+            None => Some(String::new()),
+            Some(written) => term(self.subjects.iter(), written)
+                .map(|term| format!("@{term}"))
+                .or_else(|| plain_acidity(written).then(|| format!("@{written}"))),
+        };
+        match (parameter, subject) {
+            (Some(parameter), Some(subject)) => format!("{general}{parameter}{subject}"),
+            _ => general,
+        }
+    }
+}
+
+/// The listed spelling of a term.
+fn term<'a>(mut listed: impl Iterator<Item = &'a String>, written: &str) -> Option<&'a String> {
+    listed.find(|term| normalised_term(term) == normalised_term(written))
+}
+
+/// A term without what people write differently; signs stay, because `S9+` is not `S9-`.
+fn normalised_term(term: &str) -> String {
+    term.chars().filter(|c| !matches!(c, ' ' | '_' | '\t')).flat_map(char::to_lowercase).collect()
+}
+
+/// `pH7`, `pH7.4`: a number from 0 to 14 in one spelling.
+fn plain_acidity(subject: &str) -> bool {
+    let tenths = (0..=140_u32).map(|tenths| (tenths / 10, tenths % 10));
+    subject.strip_prefix("pH").is_some_and(|number| {
+        tenths.into_iter().any(|(whole, tenth)| {
+            number == format!("{whole}.{tenth}") || (tenth == 0 && number == whole.to_string())
+        })
+    })
 }
 
 impl TestType {
@@ -252,8 +338,31 @@ mod tests {
     }
 
     #[test]
+    fn only_terms_of_the_catalogue_are_declared() {
+        let catalogue = Catalogue::embedded().unwrap();
+        for (task, declared) in [
+            ("Plasma_protein_binding/PPB@Human", "Plasma_protein_binding/PPB@Human"),
+            ("Plasma_protein_binding/PPB@human ", "Plasma_protein_binding/PPB@Human"),
+            ("Plasma_protein_binding/PPB@patient 0042, F, 63", "Plasma_protein_binding/PPB"),
+            ("Physicochem/logP/logD@pH7.4", "Physicochem/logP/logD@pH7.4"),
+            ("Physicochem/logP/logD@pH7.40042", "Physicochem/logP"),
+            ("Physicochem/logP/logD@pH14.1", "Physicochem/logP"),
+            ("Toxicity/Ames/TA98_S9+@S.typhimurium", "Toxicity/Ames/TA98_S9+@S.typhimurium"),
+            ("Toxicity/Ames/seen by Dr Kim@Rat", "Toxicity/Ames"),
+            ("In_vivo_PK/PK_iv/T1/2@Rat", "In_vivo_PK/PK_iv/T1/2@Rat"),
+            ("Human_PK/PK_Concentration/day 3@Human", "Human_PK/PK_Concentration"),
+            ("Secret/programme", "other"),
+        ] {
+            assert_eq!(catalogue.declared(&task.parse().unwrap()), declared);
+        }
+    }
+
+    #[test]
     fn a_broken_catalogue_names_its_line() {
         let broken = "# note\ntest,test_type,parameters,aliases,suffix\na,b\n";
         assert_eq!(Catalogue::parse("x", broken).unwrap_err(), CatalogueError::Layout { line: 3 });
+        let mut catalogue = Catalogue::parse("x", "a\n").unwrap();
+        let broken = "kind,term\nspecies,Human\n";
+        assert_eq!(catalogue.add_terms(broken), Err(CatalogueError::Terms { line: 2 }));
     }
 }

@@ -66,6 +66,51 @@ pub enum RowError {
     Structure(#[from] StructureError),
 }
 
+impl RowError {
+    /// The column and the kind of error, for logs: the error's own text repeats what stands in the cell.
+    pub(super) fn place_and_kind(&self) -> (&'static str, &'static str) {
+        match self {
+            Self::Cells { .. } => ("the whole row", "more or fewer cells than the header"),
+            Self::Encoding { column } => (column, "not UTF-8 text"),
+            Self::Overlong { column, .. } => (column, "a quotation mark is not closed"),
+            Self::NoStructure => (Column::Structure.name(), "empty"),
+            Self::Task(CatalogueError::Test { .. }) => (Column::Test.name(), "not in the catalogue"),
+            Self::Task(CatalogueError::TestType { .. }) => (Column::TestType.name(), "not in the catalogue"),
+            Self::Task(CatalogueError::Parameter { .. }) => {
+                (Column::MeasurementType.name(), "not in the catalogue")
+            }
+            Self::Task(CatalogueError::Key(_)) => {
+                ("the columns of the task", "characters that a task's name cannot have")
+            }
+            Self::Task(CatalogueError::Layout { .. } | CatalogueError::Terms { .. }) => {
+                ("the catalogue", "broken")
+            }
+            Self::Label(LabelError::NoValue) => (Column::Value.name(), "empty"),
+            Self::Label(LabelError::NotANumber(_)) => (Column::Value.name(), "not a number or a class"),
+            Self::Label(LabelError::NotFinite(_)) => (Column::Value.name(), "not finite"),
+            Self::Label(LabelError::Relation(_)) => (Column::Relation.name(), "not a relation"),
+            Self::Label(LabelError::TwoRelations { .. }) => {
+                (Column::Relation.name(), "another before the value")
+            }
+            Self::Label(LabelError::Contradiction { .. }) => (Column::Value.name(), "contradicts the class"),
+            Self::Label(LabelError::CensoredClass(_)) => {
+                (Column::Relation.name(), "a class cannot be censored")
+            }
+            Self::Structure(error) => (
+                Column::Structure.name(),
+                match error {
+                    StructureError::Empty => "empty",
+                    StructureError::TooLong { .. } => "too long",
+                    StructureError::Smiles(_) => "not valid SMILES",
+                    StructureError::Chemistry(_) => "chemically impossible",
+                    StructureError::Fingerprint(_) => "no fingerprint",
+                    StructureError::Library => "the chemistry library failed",
+                },
+            ),
+        }
+    }
+}
+
 /// Why a file cannot be read at all.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
@@ -255,6 +300,23 @@ mod tests {
         for ((_, reason), part) in found.iter().zip(["no structure", "3 cells", "Alchemy", "no value"]) {
             assert!(reason.contains(part), "{reason}");
         }
+    }
+
+    #[test]
+    fn logs_get_no_cell() {
+        let body = "K1,CCO,Kanarie,Kanarie,,1,\nK1,CCO,Solubility,Kanarie,,1,\nK1,C1Kanarie,Solubility,Solubility,,1,\n\
+                    K1,CCO,Solubility,Solubility,Kanarie,1,\nK1,CCO,Solubility,Solubility,,Kanarie,\n\
+                    K1,CCO,Solubility,Solubility,Kanarie,,Positive\nK1,CCO,Solubility,Solubility,,Kanarie,Positive\n";
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("data.csv");
+        std::fs::write(&path, format!("{HEADER}{body}")).unwrap();
+        let catalogue = Catalogue::embedded().unwrap();
+        let (_, report) = crate::data::Collection::load(&[path], &catalogue, &mut |_| {}).unwrap();
+        assert_eq!(report.rejected(), 7);
+        let log: Vec<String> = report.without_cells().collect();
+        assert!(log.iter().all(|line| !line.contains("Kanarie")), "{log:#?}");
+        assert!(log.iter().any(|line| line == "  row 3, Test_Type: not in the catalogue"), "{log:#?}");
+        assert!(report.to_string().contains("Kanarie"), "the owner at the terminal sees the text");
     }
 
     #[test]

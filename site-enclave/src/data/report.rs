@@ -17,6 +17,9 @@ pub const QUORUM_VALUES: u64 = 50;
 /// Fewest values of a regression task that are not censored.
 pub const QUORUM_EXACT: u64 = 25;
 
+/// Rejected rows printed for each file; the JSON report has all.
+const SHOWN: usize = 20;
+
 /// What a check of data files found: each row is in exactly one of the counts.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct ValidationReport {
@@ -168,10 +171,33 @@ impl ValidationReport {
     }
 }
 
+impl ValidationReport {
+    /// The report for a log: counts, and of rejected rows the row, the column and the kind of error. No cell's text is in
+    /// it, not even as part of a task's name.
+    pub fn without_cells(&self) -> impl Iterator<Item = String> {
+        let files = self.files.iter().flat_map(|file| {
+            let (path, rejected) = (file.file.display(), file.rejected.len());
+            let head =
+                format!("{path}: {} rows accepted, {rejected} rejected, {} blank", file.accepted, file.blank);
+            let rows = file.rejected.iter().take(SHOWN).map(|rejected| {
+                let (column, kind) = rejected.reason.place_and_kind();
+                format!("  row {}, {column}: {kind}", rejected.row)
+            });
+            let more = rejected.checked_sub(SHOWN).filter(|more| *more > 0);
+            let more =
+                more.map(|more| format!("  and {more} more rejected rows: see `konclave-site check-data`"));
+            std::iter::once(head).chain(rows).chain(more)
+        });
+        let met = self.tasks.values().filter(|counts| counts.quorum() == Quorum::Met).count();
+        let (molecules, tasks) = (self.molecules, self.tasks.len());
+        let sums =
+            format!("{molecules} molecules, {tasks} tasks, {met} of them with a quorum ({})", self.catalogue);
+        files.chain(std::iter::once(sums))
+    }
+}
+
 impl fmt::Display for ValidationReport {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        /// Rejected rows printed for each file; the JSON report has all.
-        const SHOWN: usize = 20;
         for file in &self.files {
             writeln!(
                 formatter,

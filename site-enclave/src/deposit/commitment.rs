@@ -1,7 +1,9 @@
 //! Salted commitments to files and rows.
 //!
-//! A row's commitment is HMAC-SHA256 under the site's salt over its place and its fields; the rows' root is the RFC 6962
-//! root over these commitments, in file and row order, so that one row can be opened with a path and no other.
+//! Each row has a salt of its own: HMAC-SHA256 under the site's salt over the file's digest and the row's number. The
+//! row's commitment is HMAC-SHA256 under that salt over its fields, and the rows' root is the RFC 6962 root over the
+//! commitments, in file and row order. Whoever is shown one row, its salt and a path can check it against the root; that
+//! salt says nothing of the other rows' salts, so that no other row can be guessed.
 
 use std::path::{Path, PathBuf};
 
@@ -53,12 +55,12 @@ pub fn commit(files: &[PathBuf], salt: &[u8; 32]) -> Result<Committed, CommitErr
     let mut data = Context::new(&SHA256);
     let mut rows = Edge::default();
     let mut committed = Vec::with_capacity(files.len());
-    for (place, path) in files.iter().enumerate() {
+    for path in files {
         let content =
             std::fs::read(path).map_err(|source| CommitError::Open { path: path.clone(), source })?;
         let digest = Digest::of(&content);
         data.update(digest.as_bytes());
-        let count = commit_rows(&key, place as u64, path, &content, &mut rows)?;
+        let count = commit_rows(&key, digest, path, &content, &mut rows)?;
         let mut tag = hmac::Context::with_key(&key);
         tag.update(b"konclave/v1/deposit-file");
         tag.update(digest.as_bytes());
@@ -71,7 +73,7 @@ pub fn commit(files: &[PathBuf], salt: &[u8; 32]) -> Result<Committed, CommitErr
 
 fn commit_rows(
     key: &hmac::Key,
-    file: u64,
+    file: Digest,
     path: &Path,
     content: &[u8],
     rows: &mut Edge,
@@ -81,18 +83,30 @@ fn commit_rows(
     let mut row = 0_u64;
     let failed = |source| CommitError::Read { path: path.to_path_buf(), source };
     while reader.read_byte_record(&mut record).map_err(failed)? {
-        let mut tag = hmac::Context::with_key(key);
-        tag.update(b"konclave/v1/deposit-row");
-        tag.update(&file.to_le_bytes());
-        tag.update(&row.to_le_bytes());
-        for field in &record {
-            tag.update(&(field.len() as u64).to_le_bytes());
-            tag.update(field);
-        }
-        rows.push(leaf_hash(tag.sign().as_ref()));
+        rows.push(leaf_hash(row_commitment(&row_salt(key, file, row), &record).as_ref()));
         row += 1;
     }
     Ok(row)
+}
+
+/// The salt of one row, counted from 0 behind the header: all of the salt that an opening gives away.
+fn row_salt(site: &hmac::Key, file: Digest, row: u64) -> hmac::Tag {
+    let mut tag = hmac::Context::with_key(site);
+    tag.update(b"konclave/v2/deposit-row-salt");
+    tag.update(file.as_bytes());
+    tag.update(&row.to_le_bytes());
+    tag.sign()
+}
+
+/// The commitment to a row's fields, each behind its length.
+fn row_commitment(salt: &hmac::Tag, fields: &csv::ByteRecord) -> hmac::Tag {
+    let mut tag = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, salt.as_ref()));
+    tag.update(b"konclave/v2/deposit-row");
+    for field in fields {
+        tag.update(&(field.len() as u64).to_le_bytes());
+        tag.update(field);
+    }
+    tag.sign()
 }
 
 fn hash(bytes: &[u8]) -> Hash {
@@ -138,5 +152,24 @@ mod tests {
             assert_ne!(changed.rows, committed.rows, "{other:?}");
             assert_ne!(changed.data, committed.data, "{other:?}");
         }
+    }
+
+    /// Computed with Python's hmac and hashlib.
+    #[test]
+    fn known_answer() {
+        let text = "smiles,value\nCCO,1\nCCN,2\n";
+        let (_keep, paths) = files(&[text]);
+        let root = "e561cf627815d02878352591e9d83033af3dd1636f8a4a7bb6616d7757f6bf8e";
+        assert_eq!(commit(&paths, &[1; 32]).unwrap().rows.to_string(), root);
+        // What an opening of the second row gives away opens that row and makes no other salt.
+        let site = hmac::Key::new(hmac::HMAC_SHA256, &[1; 32]);
+        let salt = row_salt(&site, Digest::of(text.as_bytes()), 1);
+        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        assert_eq!(hex(salt.as_ref()), "641345b418651c90f15d0d84ca93c47555002cce657b756c595adabe774aca6d");
+        let commitment = row_commitment(&salt, &csv::ByteRecord::from(vec!["CCN", "2"]));
+        assert_eq!(
+            hex(commitment.as_ref()),
+            "276d9e256085392a2b06148fb22e51f113cadd8c3a38975b9e6427e8976bcb88"
+        );
     }
 }

@@ -147,6 +147,16 @@ pub enum StepError {
         /// The broken rule.
         refusal: Refusal,
     },
+    /// The evaluator does not answer the question.
+    #[error("an evaluation in round {round} of job {job} is refused: {rule}")]
+    Evaluation {
+        /// The job.
+        job: JobId,
+        /// The round.
+        round: RoundNumber,
+        /// The broken rule.
+        rule: &'static str,
+    },
     /// The ledger contradicts what this site has seen.
     #[error(transparent)]
     Witness(#[from] WitnessFault),

@@ -11,8 +11,8 @@ use crate::data::{Collection, TaskFile, TaskFileError, TaskKey, TaskKeyError, Ta
 use crate::deposit::DepositFacts;
 use crate::evaluator::{ScoreError, ScoreReport, TaskMetrics, score};
 use crate::trainer::{
-    Hyperparameters, LocalUpdate, ModelError, Optimizer, TorchScriptModel, TorchTrainer, TrainError,
-    training_device,
+    Hyperparameters, Inspector, LocalUpdate, ModelError, ModelFault, ModelManifest, Optimizer,
+    TorchScriptModel, TorchTrainer, TrainError, training_device,
 };
 
 /// Trains at this site. [`TorchLearner`] does it with libtorch; tests give known vectors.
@@ -92,6 +92,29 @@ pub enum LearnerFault {
     Score(#[from] ScoreError),
 }
 
+impl LearnerFault {
+    /// Whether the fault is this machine's and may be gone at the next attempt.
+    #[must_use]
+    pub fn is_temporary(&self) -> bool {
+        matches!(self, Self::Model(error) if error.fault() == ModelFault::File)
+    }
+
+    /// The kind of fault: what a refusal tells the others, for ever. Details, which may name files of this machine, are
+    /// for its log alone.
+    #[must_use]
+    pub fn category(&self) -> &'static str {
+        match self {
+            Self::Model(error) => error.fault().as_str(),
+            Self::Manifest(_) => "the registered manifest does not describe the model file",
+            Self::TaskName(_) | Self::Tasks(_) => "the list of tasks breaks a rule",
+            Self::Output { .. } => "a task uses an output that the model does not have",
+            Self::NoLabels => "this site has no label for any of the job's tasks",
+            Self::Train(_) => "training failed",
+            Self::Score(_) => "measuring failed",
+        }
+    }
+}
+
 /// The job's tasks as the learning half has them.
 ///
 /// # Errors
@@ -136,13 +159,14 @@ pub fn hyperparameters_of(request: &NewJob) -> Hyperparameters {
 pub struct TorchLearner {
     collection: Arc<Collection>,
     deposit: Option<DepositFacts>,
+    inspector: Inspector,
 }
 
 impl TorchLearner {
     /// A learner on a collection.
     #[must_use]
-    pub fn new(collection: Arc<Collection>, deposit: Option<DepositFacts>) -> Self {
-        Self { collection, deposit }
+    pub fn new(collection: Arc<Collection>, deposit: Option<DepositFacts>, inspector: Inspector) -> Self {
+        Self { collection, deposit, inspector }
     }
 
     fn has_labels(&self, tasks: &[TaskSpec]) -> bool {
@@ -154,7 +178,7 @@ impl TorchLearner {
 
 impl Learner for TorchLearner {
     fn inspect(&self, model: &Path, manifest: &WireManifest, tasks: &[TaskSpec]) -> Result<(), LearnerFault> {
-        check_manifest(&TorchScriptModel::open(model)?, manifest)?;
+        check_manifest(&self.inspector.inspect(model)?, manifest)?;
         check_outputs(manifest, tasks)?;
         if self.has_labels(tasks) { Ok(()) } else { Err(LearnerFault::NoLabels) }
     }
@@ -174,18 +198,20 @@ impl Learner for TorchLearner {
 pub struct TorchExaminer {
     collection: Arc<Collection>,
     deposit: DepositFacts,
+    inspector: Inspector,
 }
 
 impl TorchExaminer {
     /// An examiner on a collection.
     #[must_use]
-    pub fn new(collection: Arc<Collection>, deposit: DepositFacts) -> Self {
-        Self { collection, deposit }
+    pub fn new(collection: Arc<Collection>, deposit: DepositFacts, inspector: Inspector) -> Self {
+        Self { collection, deposit, inspector }
     }
 }
 
 impl Examiner for TorchExaminer {
     fn examine(&self, model: &Path, parameters: &[f32], tasks: &[TaskSpec]) -> Result<Scores, LearnerFault> {
+        self.inspector.inspect(model)?;
         let model = TorchScriptModel::open(model)?;
         Ok(scores_of(&score(&model, parameters, tasks, &self.collection, training_device())?))
     }
@@ -195,8 +221,7 @@ impl Examiner for TorchExaminer {
     }
 }
 
-fn check_manifest(model: &TorchScriptModel, registered: &WireManifest) -> Result<(), LearnerFault> {
-    let found = model.manifest();
+fn check_manifest(found: &ModelManifest, registered: &WireManifest) -> Result<(), LearnerFault> {
     let same_tensors = found.parameters.len() == registered.parameters.len()
         && found
             .parameters
@@ -253,4 +278,21 @@ fn scores_of(report: &ScoreReport) -> Scores {
         push("score", task.score_micro);
     }
     Scores { utility_micro: report.utility_micro, metrics }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn others_learn_the_kind_of_a_fault_and_nothing_of_this_machine() {
+        let file = ModelError::File { path: "/home/owner/site".into(), reason: "disk full".to_owned() };
+        assert!(LearnerFault::from(file).is_temporary());
+        let refused = LearnerFault::from(ModelError::Refused {
+            category: ModelFault::Inspection,
+            reason: "in /home/owner/site".to_owned(),
+        });
+        assert!(!refused.is_temporary());
+        assert!(!refused.category().contains('/'));
+    }
 }

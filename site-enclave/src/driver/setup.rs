@@ -75,7 +75,11 @@ impl<L: Learner> Site<L> {
             Err(fault @ (LearnerFault::NoLabels | LearnerFault::TaskName(_) | LearnerFault::Tasks(_))) => {
                 Ok(Answer::refuse("tasks", fault.to_string()))
             }
-            Err(fault) => Ok(Answer::refuse("model", fault.to_string())),
+            Err(fault) if fault.is_temporary() => Err(fault.into()),
+            Err(fault) => {
+                tracing::warn!("the model is refused: {fault}");
+                Ok(Answer::refuse("model", fault.category()))
+            }
         }
     }
 

@@ -145,6 +145,8 @@ impl Disk {
             file.sync_all()
         };
         attempt().map_err(|source| failed("write", &temporary, source))?;
+        // Also its temporary name must outlast a power cut: callers make other things durable that point to it.
+        self.sync_folder_of(&temporary)?;
         Ok(Prepared { disk: self.clone(), temporary, path: path.to_path_buf() })
     }
 

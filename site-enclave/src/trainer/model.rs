@@ -7,8 +7,9 @@ use konclave_crypto::Digest;
 use tch::nn::VarStore;
 use tch::{CModule, Device, Kind, TchError, Tensor};
 
-use super::archive::ArchiveContents;
+use super::archive::{ArchiveError, CheckedArchive};
 use super::device::with_libtorch;
+use super::inspect::ModelFault;
 use super::manifest::{ModelManifest, ParameterTensor, parameters_to_bytes};
 use crate::features::FINGERPRINT_BITS;
 
@@ -30,6 +31,12 @@ pub enum ModelError {
     /// Not a TorchScript archive.
     #[error("the model is not a TorchScript file: save it with torch.jit.script(model).save(path)")]
     NotTorchScript,
+    /// The file makes claims that are not so, or is not as `torch.jit.save` writes it.
+    #[error(
+        "the model file is refused: {0}; save it with torch.jit.script(model).save(path) and pack it again without \
+         compression, as site-enclave/models/make_baseline.py does"
+    )]
+    Archive(#[from] ArchiveError),
     /// libtorch could not load it.
     #[error("libtorch cannot load the model: {reason}")]
     Load {
@@ -47,12 +54,12 @@ pub enum ModelError {
     },
     /// Tensors that are neither parameters nor declared buffers.
     #[error(
-        "the model holds {storages} tensors but only {parameters} parameters: make the others parameters or constants \
+        "the model holds {tensors} tensors but only {parameters} parameters: make the others parameters or constants \
          in the code, because they would not be averaged"
     )]
     HiddenTensors {
         /// Tensors in the file.
-        storages: usize,
+        tensors: usize,
         /// Parameters that libtorch lists.
         parameters: usize,
     },
@@ -87,6 +94,14 @@ pub enum ModelError {
         /// The shape returned.
         shape: Vec<i64>,
     },
+    /// A look at it in a process of its own refused it, or failed.
+    #[error("{reason}")]
+    Refused {
+        /// The kind of fault.
+        category: ModelFault,
+        /// In words, for this site's log.
+        reason: String,
+    },
     /// The given parameters do not fit.
     #[error("{found} parameter values were given, the model has {expected}")]
     ParameterCount {
@@ -95,6 +110,38 @@ pub enum ModelError {
         /// Values needed.
         expected: u64,
     },
+}
+
+impl ModelError {
+    /// The kind of fault: what others may be told of it.
+    #[must_use]
+    pub fn fault(&self) -> ModelFault {
+        match self {
+            Self::File { .. } => ModelFault::File,
+            Self::NotTorchScript | Self::Archive(_) | Self::Load { .. } => ModelFault::Format,
+            Self::Buffers { .. }
+            | Self::HiddenTensors { .. }
+            | Self::NoParameters
+            | Self::ParameterKind { .. }
+            | Self::NotFinite { .. }
+            | Self::ParameterCount { .. } => ModelFault::State,
+            Self::Forward { .. } | Self::OutputShape { .. } => ModelFault::Outputs,
+            Self::Refused { category, .. } => *category,
+        }
+    }
+}
+
+/// Reads a model file, if it is not too large.
+///
+/// # Errors
+/// [`ModelError::File`].
+pub(super) fn read_model(path: &Path) -> Result<Vec<u8>, ModelError> {
+    let unreadable = |reason: String| ModelError::File { path: path.to_path_buf(), reason };
+    let bytes = fs::metadata(path).map_err(|error| unreadable(error.to_string()))?.len();
+    if bytes > MAX_FILE_BYTES {
+        return Err(unreadable(format!("{bytes} bytes, at most {MAX_FILE_BYTES} are accepted")));
+    }
+    fs::read(path).map_err(|error| unreadable(error.to_string()))
 }
 
 /// The first line of libtorch's explanation: the rest is a C++ backtrace.
@@ -107,7 +154,8 @@ pub(super) fn reason(error: &TchError) -> String {
 /// A TorchScript model that passed all checks.
 #[derive(Debug, Clone)]
 pub struct TorchScriptModel {
-    file: Vec<u8>,
+    /// The checked records in an archive written here: all that libtorch gets of the file.
+    canonical: Vec<u8>,
     manifest: ModelManifest,
     initial: Vec<f32>,
 }
@@ -118,12 +166,7 @@ impl TorchScriptModel {
     /// # Errors
     /// [`ModelError`].
     pub fn open(path: &Path) -> Result<Self, ModelError> {
-        let unreadable = |reason: String| ModelError::File { path: path.to_path_buf(), reason };
-        let bytes = fs::metadata(path).map_err(|error| unreadable(error.to_string()))?.len();
-        if bytes > MAX_FILE_BYTES {
-            return Err(unreadable(format!("{bytes} bytes, at most {MAX_FILE_BYTES} are accepted")));
-        }
-        Self::from_bytes(fs::read(path).map_err(|error| unreadable(error.to_string()))?)
+        Self::from_bytes(read_model(path)?)
     }
 
     /// Checks a model file's bytes.
@@ -131,20 +174,19 @@ impl TorchScriptModel {
     /// # Errors
     /// [`ModelError`].
     pub fn from_bytes(file: Vec<u8>) -> Result<Self, ModelError> {
-        let contents = ArchiveContents::read(&file)?;
-        if !contents.buffers.is_empty() {
-            return Err(ModelError::Buffers { names: contents.buffers });
+        let torchscript = Digest::of(&file);
+        let CheckedArchive { canonical, buffers, tensors } = CheckedArchive::read(&file)?;
+        drop(file);
+        if !buffers.is_empty() {
+            return Err(ModelError::Buffers { names: buffers });
         }
         with_libtorch(|| {
-            let loaded = LoadedModel::load(&file, Device::Cpu)?;
+            let loaded = LoadedModel::load(&canonical, Device::Cpu)?;
             if loaded.parameters.is_empty() {
                 return Err(ModelError::NoParameters);
             }
-            if contents.storages > loaded.parameters.len() {
-                return Err(ModelError::HiddenTensors {
-                    storages: contents.storages,
-                    parameters: loaded.parameters.len(),
-                });
+            if tensors > loaded.parameters.len() {
+                return Err(ModelError::HiddenTensors { tensors, parameters: loaded.parameters.len() });
             }
             let parameters = loaded.describe()?;
             let initial = loaded.parameters()?;
@@ -152,10 +194,10 @@ impl TorchScriptModel {
                 coordinates: parameters.iter().map(ParameterTensor::elements).sum(),
                 parameters,
                 heads: loaded.heads()?,
-                torchscript: Digest::of(&file),
+                torchscript,
                 initial_parameters: Digest::of(&parameters_to_bytes(&initial)),
             };
-            Ok(Self { file, manifest, initial })
+            Ok(Self { canonical, manifest, initial })
         })
     }
 
@@ -179,7 +221,7 @@ impl TorchScriptModel {
                 expected: self.manifest.coordinates,
             });
         }
-        let mut loaded = LoadedModel::load(&self.file, device)?;
+        let mut loaded = LoadedModel::load(&self.canonical, device)?;
         loaded.set_parameters(parameters)?;
         Ok(loaded)
     }
