@@ -59,6 +59,12 @@ impl Plan {
         self.rounds_policy.push((key, value.to_string()));
         self
     }
+
+    /// The changed keys against which every site holds a floor of its own.
+    fn floors(&self) -> Vec<(&'static str, String)> {
+        const FLOORS: [&str; 4] = ["min_cohort", "min_agreed", "min_batch", "scoring_batch_size"];
+        self.rounds_policy.iter().filter(|(key, _)| FLOORS.contains(key)).cloned().collect()
+    }
 }
 
 /// A consortium and its processes, which end when it is dropped.
@@ -89,7 +95,10 @@ impl Consortium {
         set_keys(&gateway.join("policies/rounds.toml"), &plan.rounds_policy)?;
         let mut members = BTreeMap::new();
         for (site, legal_entity) in &plan.sites {
-            members.insert(site.clone(), Member::enrol(&programs, &folder, site, legal_entity, Part::Site)?);
+            let member = Member::enrol(&programs, &folder, site, legal_entity, Part::Site)?;
+            // What a data owner does who joins a consortium smaller than the programs' own floors allow.
+            set_keys(&member.folder.join("floors.toml"), &plan.floors())?;
+            members.insert(site.clone(), member);
         }
         let evaluator = Member::enrol(&programs, &folder, EVALUATOR, "The platform", Part::Evaluator)?;
         members.insert(EVALUATOR.to_owned(), evaluator);
