@@ -32,10 +32,7 @@ pub enum ModelError {
     #[error("the model is not a TorchScript file: save it with torch.jit.script(model).save(path)")]
     NotTorchScript,
     /// The file makes claims that are not so, or is not as `torch.jit.save` writes it.
-    #[error(
-        "the model file is refused: {0}; save it with torch.jit.script(model).save(path) and pack it again without \
-         compression, as site-enclave/models/make_baseline.py does"
-    )]
+    #[error("the model file is refused: {0}; save it with torch.jit.script(model).save(path)")]
     Archive(#[from] ArchiveError),
     /// libtorch could not load it.
     #[error("libtorch cannot load the model: {reason}")]

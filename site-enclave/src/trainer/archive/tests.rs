@@ -60,10 +60,14 @@ impl Unpacked {
     }
 
     fn packed(&self) -> Vec<u8> {
+        self.packed_deflating(|_| false)
+    }
+
+    fn packed_deflating(&self, deflated: impl Fn(&str) -> bool) -> Vec<u8> {
         let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
-        let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
         for (name, bytes) in &self.0 {
-            writer.start_file(name, options).unwrap();
+            let method = if deflated(name) { CompressionMethod::Deflated } else { CompressionMethod::Stored };
+            writer.start_file(name, SimpleFileOptions::default().compression_method(method)).unwrap();
             writer.write_all(bytes).unwrap();
         }
         writer.finish().unwrap().into_inner()
@@ -346,16 +350,24 @@ fn archives_that_could_be_read_in_two_ways_are_refused() {
 }
 
 #[test]
-fn records_must_be_stored_and_apart() {
+fn records_but_code_must_be_stored_and_all_apart() {
     let file = linear().packed();
     let read = |bytes: &[u8]| CheckedArchive::read(bytes);
-    // The method stands in the local header and in the directory, each behind a signature.
-    let mut deflated = file.clone();
-    for (signature, method) in [(b"PK\x03\x04", 8), (b"PK\x01\x02", 10)] {
-        let place = file.windows(4).position(|window| window == signature).unwrap();
-        deflated[place + method] = 8;
+    // Code and what libtorch does not get may be compressed, as torch.jit.save does it: the same is read.
+    let honest = read(&file).unwrap();
+    let debug = linear().with("archive/code/__torch__.py.debug_pkl", b"not looked at");
+    assert_eq!(read(&debug.packed_deflating(|path| path.starts_with("archive/code/"))).unwrap(), honest);
+    for record in ["data.pkl", "constants.pkl", "data/0", "version"] {
+        let deflated = linear().packed_deflating(|path| path.ends_with(record));
+        let refused = read(&deflated).unwrap_err().to_string();
+        assert!(refused.contains("only code may be"), "{record}: {refused}");
     }
-    assert!(matches!(read(&deflated), Err(ModelError::Archive(ArchiveError::Record { .. }))));
+    // A bomb is not inflated beyond the limit.
+    let mut bomb = linear();
+    bomb.record("code/__torch__.py").extend(b"\n".repeat(64 * MAX_TEXT_BYTES));
+    let bomb = bomb.packed_deflating(|path| path.ends_with("__torch__.py"));
+    assert!(bomb.len() < MAX_TEXT_BYTES);
+    assert!(read(&bomb).unwrap_err().to_string().contains("larger than 4 MiB"));
     // The directory's second entry points to the first record.
     let entries: Vec<usize> =
         (0..file.len()).filter(|place| file[*place..].starts_with(b"PK\x01\x02")).collect();
