@@ -34,16 +34,17 @@ demo: build ## Six sites train one model: [DATA=FILE.csv] [SITES=6] [ROUNDS=10] 
 	@'$(TARGET)/release/konclave-demo' run --out target/demo --sites '$(SITES)' --rounds '$(ROUNDS)' --seed '$(SEED)' \
 		$(if $(DATA),--data '$(DATA)') $(if $(filter-out 0 no false,$(KEEP)),--keep)
 
+# Always the whole workspace: with fewer packages Cargo would choose other features and build dependencies anew. The
+# programs that the tests start are built with the tests.
 test: test-rust test-api ## Run every test
 
 test-rust: setup ## Run the Rust tests, end-to-end ones included
-	$(CARGO) build --locked --workspace --bins
 	$(CARGO) test --locked --workspace
 
 test-api: setup ## Generate a Python client from openapi.json and use it on a live gateway
-	$(CARGO) build --locked --workspace --bins
 	@$(PYTHON) scripts/api_client.py
-	$(CARGO) test --locked -p konclave-tests --test api_client -- --ignored
+	$(CARGO) test --locked --workspace --no-run
+	$(CARGO) test --locked --workspace --test api_client -- --ignored
 
 lint-quick: ## Formatting and dependency arrows only
 	$(CARGO) fmt --all -- --check

@@ -10,6 +10,7 @@ use konclave_crypto::{JobId, SiteId};
 use super::{CoordinatorError, Step};
 use crate::core::{App, Caller, Held};
 use crate::projections::JobState;
+use crate::rounds_store::RoundKey;
 
 /// Carries out one step.
 ///
@@ -32,16 +33,33 @@ pub(super) async fn execute(app: &App, held: &Held, id: &JobId, step: Step) -> R
                 done => done,
             }
         }
-        Step::CloseUploads { round } => round::close_uploads(app, held, &job, policy, round).await,
-        Step::CloseAgreement { round } => round::close_agreement(app, held, &job, policy, round).await,
+        Step::CloseUploads { round } => {
+            let key = RoundKey { job: job.job.clone(), round };
+            or_discard(app, &key, round::close_uploads(app, held, &job, policy, &key).await)
+        }
+        Step::CloseAgreement { round } => {
+            let key = RoundKey { job: job.job.clone(), round };
+            or_discard(app, &key, round::close_agreement(app, held, &job, policy, &key).await)
+        }
         Step::AbortRound { round, reason, culprits } => {
             round::abort(app, held, &job, round, reason, culprits).await
         }
-        Step::OpenRound { round } => open::open(app, held, &job, policy, round).await,
+        Step::OpenRound { round } => {
+            let key = RoundKey { job: job.job.clone(), round };
+            or_discard(app, &key, open::open(app, held, &job, policy, &key).await)
+        }
         Step::Score { round } => score::score(app, held, &job, policy, round).await,
         Step::StateReward => score::state_reward(app, held, &job, policy).await,
         Step::FinishJob => setup::finish(app, held, &job).await,
     }
+}
+
+/// A failed step may have used up the phase in memory; the next try rebuilds it from the stored messages.
+fn or_discard(app: &App, key: &RoundKey, done: Result<(), CoordinatorError>) -> Result<(), CoordinatorError> {
+    if done.is_err() {
+        app.live().discard(key);
+    }
+    done
 }
 
 fn names<'a>(sites: impl IntoIterator<Item = &'a SiteId>) -> Vec<String> {

@@ -6,7 +6,7 @@ use std::sync::PoisonError;
 use konclave_crypto::aggregator::Opening;
 use konclave_crypto::encoding::ApplyError;
 use konclave_crypto::messages::AgreementProposal;
-use konclave_crypto::{Digest, OpenedSum, RoundContext, RoundNumber, SiteId, apply_sums};
+use konclave_crypto::{Digest, OpenedSum, RoundContext, SiteId, apply_sums};
 use konclave_ledger::Hash;
 use konclave_ledger::records::{CoalitionParameters, OpenedBatch, Record};
 use konclave_policies::rounds::RoundPolicy;
@@ -41,27 +41,10 @@ pub(super) async fn open(
     held: &Held,
     job: &JobState,
     policy: &RoundPolicy,
-    round: RoundNumber,
-) -> Result<(), CoordinatorError> {
-    let key = RoundKey { job: job.job.clone(), round };
-    let missing = || CoordinatorError::Missing { what: key.to_string() };
-    let known = job.rounds.get(&round).cloned().ok_or_else(missing)?;
-    let done = try_open(app, held, job, policy, &key, &known).await;
-    if done.is_err() {
-        // The phase in memory was used up; the next try rebuilds it from the stored messages.
-        app.live().discard(&key);
-    }
-    done
-}
-
-async fn try_open(
-    app: &App,
-    held: &Held,
-    job: &JobState,
-    policy: &RoundPolicy,
     key: &RoundKey,
-    round: &RoundState,
 ) -> Result<(), CoordinatorError> {
+    let missing = || CoordinatorError::Missing { what: key.to_string() };
+    let round = job.rounds.get(&key.round).ok_or_else(missing)?;
     let live = app.live_round(key).await?;
     let (owned_key, owned_job, owned_round) = (key.clone(), job.clone(), round.clone());
     let outcome = app

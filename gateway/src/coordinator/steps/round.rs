@@ -110,22 +110,6 @@ pub(super) async fn close_uploads(
     held: &Held,
     job: &JobState,
     policy: &RoundPolicy,
-    round: RoundNumber,
-) -> Result<(), CoordinatorError> {
-    let key = RoundKey { job: job.job.clone(), round };
-    let done = try_close_uploads(app, held, job, policy, &key).await;
-    if done.is_err() {
-        // The phase in memory may be used up; the next try rebuilds it from the stored messages.
-        app.live().discard(&key);
-    }
-    done
-}
-
-async fn try_close_uploads(
-    app: &App,
-    held: &Held,
-    job: &JobState,
-    policy: &RoundPolicy,
     key: &RoundKey,
 ) -> Result<(), CoordinatorError> {
     let live = app.live_round(key).await?;
@@ -145,21 +129,6 @@ async fn try_close_uploads(
 
 /// Writes the agreed set to the ledger, then opens the unmasking.
 pub(super) async fn close_agreement(
-    app: &App,
-    held: &Held,
-    job: &JobState,
-    policy: &RoundPolicy,
-    round: RoundNumber,
-) -> Result<(), CoordinatorError> {
-    let key = RoundKey { job: job.job.clone(), round };
-    let done = try_close_agreement(app, held, job, policy, &key).await;
-    if done.is_err() {
-        app.live().discard(&key);
-    }
-    done
-}
-
-async fn try_close_agreement(
     app: &App,
     held: &Held,
     job: &JobState,
