@@ -69,7 +69,7 @@ impl Connections {
     /// Takes in a connection that has not shown a certificate.
     ///
     /// # Errors
-    /// [`Refusal`].
+    /// The refusal.
     pub fn admit(&self, address: IpAddr) -> Result<Ticket, Refusal> {
         let (capacity, address) = (self.0.capacity, network(address));
         let mut open = self.open();
@@ -105,7 +105,7 @@ impl Ticket {
     /// The handshake is done, with a client certificate or without.
     ///
     /// # Errors
-    /// [`Refusal::MembersOnly`] without one, if three quarters of all connections are open.
+    /// A refusal without one, if three quarters of all connections are open.
     pub fn settle(&mut self, certificate: bool) -> Result<(), Refusal> {
         let mut open = self.connections.open();
         if certificate {
