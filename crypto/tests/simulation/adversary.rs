@@ -3,13 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
+use konclave_crypto::batches::singletons;
 use konclave_crypto::messages::{
     AgreementProposal, AgreementSignature, Manifest, SignedManifestHeader, UnmaskingRequest,
 };
 use konclave_crypto::setup::PairwiseChains;
 use konclave_crypto::site::mask;
 use konclave_crypto::{
-    Digest, IdentityKey, Mode, RingVector, RoundContext, SignedContext, SiteFloor, SiteId, Transcript,
+    Digest, IdentityKey, MaskGraph, Mode, RingVector, RoundContext, SignedContext, SiteFloor, SiteId,
+    Transcript,
 };
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
@@ -17,13 +19,14 @@ use rand_core::SeedableRng;
 use crate::keys::Keys;
 use crate::letter::Letter;
 use crate::random::draw;
-use crate::scenario::{Attack, ContextChange, ProposalChange, RequestChange};
-use crate::support::{FLOOR, NOW, forge_header};
+use crate::scenario::{Attack, ContextChange, ProposalChange, RequestChange, Scenario};
+use crate::support::{NOW, forge_header};
 
 pub struct Adversary {
     keys: Rc<Keys>,
     colluders: BTreeSet<usize>,
     batch: u16,
+    floor: SiteFloor,
     contexts: Vec<SignedContext>,
     manifests: BTreeMap<Digest, BTreeMap<SiteId, Manifest>>,
     views: Vec<AgreementProposal>,
@@ -53,17 +56,18 @@ fn nth<T>(items: &[T], index: usize) -> Option<&T> {
 }
 
 impl Adversary {
-    pub fn new(keys: &Rc<Keys>, colluders: BTreeSet<usize>, batch: u16, seed: u64) -> Self {
+    pub fn new(keys: &Rc<Keys>, scenario: &Scenario, colluders: BTreeSet<usize>) -> Self {
         Self {
             keys: Rc::clone(keys),
             colluders,
-            batch,
+            batch: scenario.batch,
+            floor: scenario.floor(),
             contexts: Vec::new(),
             manifests: BTreeMap::new(),
             views: Vec::new(),
             agreements: BTreeMap::new(),
             history: Vec::new(),
-            rng: ChaCha20Rng::seed_from_u64(seed ^ 0xadba),
+            rng: ChaCha20Rng::seed_from_u64(scenario.seed ^ 0xadba),
         }
     }
 
@@ -151,6 +155,16 @@ impl Adversary {
                 context.min_batch = 1;
                 context.batches = sites.into_iter().map(|site| vec![site]).collect();
             }
+            ContextChange::OtherWholeBatches => {
+                context.mode = Mode::Full;
+                context.mask_graph = MaskGraph::Complete;
+                context.batches = sites.chunks(2).map(<[SiteId]>::to_vec).collect();
+            }
+            ContextChange::SparseGraph => {
+                context.mode = Mode::Full;
+                context.batches = singletons(self.keys.roster());
+                context.mask_graph = MaskGraph::Regular { degree: 2 };
+            }
             ContextChange::NextRoundSameModel => context.round = context.round.next()?,
             ContextChange::OtherRoster => context.roster = Digest::of(b"another roster"),
             ContextChange::Unsigned => context.policy = Digest::of(b"another policy"),
@@ -164,9 +178,10 @@ impl Adversary {
 
     /// The colluders upload in every context that can be masked for at all. They erased nothing.
     fn collude_in(&mut self, signed: &SignedContext) {
-        let floor = SiteFloor { scoring_batch_size: Some(self.batch), ..FLOOR };
         let keys = Rc::clone(&self.keys);
-        let Ok(verified) = signed.verify(&keys.consortium.root(), keys.roster(), NOW, &floor) else { return };
+        let Ok(verified) = signed.verify(&keys.consortium.root(), keys.roster(), NOW, &self.floor) else {
+            return;
+        };
         let encoding = &signed.context.encoding;
         for colluder in &self.colluders {
             let mut chains = PairwiseChains::from_secret_bytes(&keys.chains[*colluder]).unwrap();

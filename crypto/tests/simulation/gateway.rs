@@ -7,13 +7,16 @@ use std::rc::Rc;
 use konclave_crypto::aggregator::{Abort, Agreeing, Collecting, Rejection, Unmasking};
 use konclave_crypto::batches::{scoring_batches, singletons};
 use konclave_crypto::messages::{AgreementSignature, Manifest, UnmaskingResponse};
-use konclave_crypto::{Digest, Mode, OpenedSum, RoundContext, RoundNumber, SignedContext, SiteId, body_root};
+use konclave_crypto::{
+    Digest, MaskGraph, Mode, OpenedSum, RoundContext, RoundNumber, SignedContext, SiteId, body_root,
+};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
 use crate::keys::Keys;
 use crate::letter::Letter;
 use crate::random::shuffle;
+use crate::scenario::Scenario;
 
 /// What survives a crash of the gateway.
 #[derive(Default)]
@@ -42,6 +45,8 @@ pub enum Ending {
 pub struct Gateway {
     keys: Rc<Keys>,
     batch: u16,
+    whole_batches: bool,
+    sparse: bool,
     pub signed: Option<SignedContext>,
     stored: Stored,
     phase: Option<Phase>,
@@ -53,10 +58,12 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    pub fn new(keys: &Rc<Keys>, batch: u16) -> Self {
+    pub fn new(keys: &Rc<Keys>, scenario: &Scenario) -> Self {
         Self {
             keys: Rc::clone(keys),
-            batch,
+            batch: scenario.batch,
+            whole_batches: scenario.whole_batches,
+            sparse: scenario.sparse,
             signed: None,
             stored: Stored::default(),
             phase: None,
@@ -78,10 +85,10 @@ impl Gateway {
 
     pub fn new_context(&self, mode: Mode, round: RoundNumber, model: u32) -> RoundContext {
         let batches = match mode {
-            Mode::Full => singletons(self.keys.roster()),
-            Mode::Group => scoring_batches(self.keys.roster(), self.batch),
+            Mode::Full if !self.whole_batches => singletons(self.keys.roster()),
+            Mode::Full | Mode::Group => scoring_batches(self.keys.roster(), self.batch),
         };
-        RoundContext {
+        let mut context = RoundContext {
             round,
             model: Digest::of(format!("model {model}").as_bytes()),
             batches,
@@ -89,7 +96,11 @@ impl Gateway {
             encoding: crate::support::encoding(&[2, 3], 8, 17),
             min_batch: self.batch,
             ..self.keys.consortium.context(mode)
+        };
+        if let Some(degree) = context.least_degree(self.keys.sites.len()).filter(|_| self.sparse) {
+            context.mask_graph = MaskGraph::Regular { degree };
         }
+        context
     }
 
     pub fn begin(&mut self, mode: Mode, same_model: bool) {

@@ -40,12 +40,14 @@ const LIES: [Lie; 16] = [
     Lie::SilentAfterUpload,
     Lie::SilentAfterAgreement,
 ];
-const CONTEXTS: [ContextChange; 8] = [
+const CONTEXTS: [ContextChange; 10] = [
     ContextChange::OtherModel,
     ContextChange::LowThreshold,
     ContextChange::LowMinAgreed,
     ContextChange::OtherBatches,
     ContextChange::SingleBatches,
+    ContextChange::OtherWholeBatches,
+    ContextChange::SparseGraph,
     ContextChange::NextRoundSameModel,
     ContextChange::OtherRoster,
     ContextChange::Unsigned,
@@ -96,7 +98,8 @@ pub fn scenario(seed: u64, size: Size) -> Scenario {
     }
     let Plan { colluders, hostile, ops, .. } = plan;
     let batch = if sites < 6 { 2 } else { 2 + u16::try_from(draw(rng, 3)).unwrap() };
-    Scenario { seed, sites, batch, colluders, hostile_gateway: hostile, ops }
+    let (whole_batches, sparse) = (happens(rng, 250), happens(rng, 500));
+    Scenario { seed, sites, batch, whole_batches, sparse, colluders, hostile_gateway: hostile, ops }
 }
 
 struct Plan<'a> {

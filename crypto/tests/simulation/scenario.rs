@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use konclave_crypto::Mode;
+use konclave_crypto::{Mode, SiteFloor};
+
+use crate::support::FLOOR;
 
 /// One job: its parties and the list of what happens to them. The same value always plays out the same way.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,12 +15,24 @@ pub struct Scenario {
     pub sites: usize,
     /// Sites in a batch.
     pub batch: u16,
+    /// Whether rounds that open one sum do so over whole batches.
+    pub whole_batches: bool,
+    /// Whether masks are added along a regular graph of the least degree, where that is fewer than all.
+    pub sparse: bool,
     /// Roster positions of the sites that work together, and with the gateway if it is hostile: fewer than `2t - n`.
     pub colluders: BTreeSet<usize>,
     /// Whether the gateway pools what it sees with the colluders. An honest gateway judges and is judged.
     pub hostile_gateway: bool,
     /// What happens, in order.
     pub ops: Vec<Op>,
+}
+
+impl Scenario {
+    /// What every honest site asks of a context.
+    pub fn floor(&self) -> SiteFloor {
+        let batch_size = if self.whole_batches { self.batch } else { 1 };
+        SiteFloor { scoring_batch_size: Some(self.batch), batch_size, ..FLOOR }
+    }
 }
 
 /// One event.
@@ -189,6 +203,10 @@ pub enum ContextChange {
     OtherBatches,
     /// Every site by itself, in mode group.
     SingleBatches,
+    /// Batches of the gateway's choice, in mode full.
+    OtherWholeBatches,
+    /// A mask graph that a few dropouts cut.
+    SparseGraph,
     /// The next round, for the same model again.
     NextRoundSameModel,
     /// Another roster's digest.

@@ -15,8 +15,8 @@ use rand_core::{Rng, SeedableRng};
 
 use crate::keys::Keys;
 use crate::letter::Letter;
-use crate::scenario::CrashPoint;
-use crate::support::{FLOOR, NOW, plain_lanes};
+use crate::scenario::{CrashPoint, Scenario};
+use crate::support::{NOW, plain_lanes};
 
 /// How many older copies of its disk a site keeps for [`Site::roll_back`].
 const COPIES: usize = 12;
@@ -91,15 +91,15 @@ fn digest_of<T: serde::Serialize>(message: &T) -> Digest {
 }
 
 impl Site {
-    pub fn new(position: usize, keys: &Rc<Keys>, batch: u16, seed: u64) -> Self {
+    pub fn new(position: usize, keys: &Rc<Keys>, scenario: &Scenario) -> Self {
         let mut bytes = [0; 32];
-        bytes[..8].copy_from_slice(&seed.to_le_bytes());
+        bytes[..8].copy_from_slice(&scenario.seed.to_le_bytes());
         bytes[8..16].copy_from_slice(&(position as u64).to_le_bytes());
         Self {
             position,
             id: keys.sites[position].clone(),
             keys: Rc::clone(keys),
-            floor: SiteFloor { scoring_batch_size: Some(batch), ..FLOOR },
+            floor: scenario.floor(),
             rng: ChaCha20Rng::from_seed(bytes),
             disk: DiskState { chains: keys.chains[position].clone(), round: None },
             journal: Journal::default(),

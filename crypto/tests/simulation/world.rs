@@ -94,7 +94,7 @@ impl World {
         let colluders: BTreeSet<usize> =
             scenario.colluders.iter().copied().filter(|site| *site < scenario.sites).collect();
         let party = |position| {
-            let site = Site::new(position, &keys, scenario.batch, scenario.seed);
+            let site = Site::new(position, &keys, scenario);
             if colluders.contains(&position) {
                 Party::Colluder(Colluder::new(site, position, &keys, scenario.seed))
             } else {
@@ -103,8 +103,8 @@ impl World {
         };
         Self {
             hostile: scenario.hostile_gateway,
-            gateway: Gateway::new(&keys, scenario.batch),
-            adversary: Adversary::new(&keys, colluders.clone(), scenario.batch, scenario.seed),
+            gateway: Gateway::new(&keys, scenario),
+            adversary: Adversary::new(&keys, scenario, colluders.clone()),
             parties: (0..scenario.sites).map(party).collect(),
             observer: Observer::new(&keys, &colluders),
             pool: Vec::new(),
