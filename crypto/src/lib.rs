@@ -8,7 +8,7 @@
 //!
 //! What this crate does not do: it has no HTTP, no async, no storage and no clock. Time, randomness and bytes are
 //! arguments; drivers store states and move messages. It does not judge the quality of an input beyond its range.
-//! Not in here yet: verification tags over the opened sum, differential-privacy noise, and a fused VAES kernel.
+//! Not in here yet: differential-privacy noise and a fused VAES kernel.
 //!
 //! # Public surface
 //!
@@ -22,6 +22,7 @@
 //! | [`encoding`] | floats to ring elements and back: [`quantise`], [`apply_sums`] |
 //! | [`site`] | a site's round: [`site::mask`], [`site::AwaitAgreement`], [`site::AwaitUnmasking`] |
 //! | [`aggregator`] | the gateway's round: [`aggregator::Collecting`] to [`aggregator::Opening`] |
+//! | [`verification`] | that what was opened is what was uploaded: [`verification::tag`], [`verification::SumCheck`] |
 //! | [`messages`] | everything that travels between the two |
 //!
 //! Errors come in three tiers: a [`aggregator::Rejection`] or [`site::Refused`] concerns one message and changes
@@ -32,6 +33,7 @@
 
 pub mod aggregator;
 pub mod batches;
+mod body;
 pub mod context;
 mod dealing;
 mod digest;
@@ -58,7 +60,9 @@ mod text;
 mod transcript;
 #[cfg(test)]
 mod vectors;
+pub mod verification;
 
+pub use body::BodyFault;
 pub use context::{ContextError, Mode, RoundContext, SignedContext, SiteFloor, VerifiedContext};
 pub use digest::Digest;
 pub use encoding::{Encoding, OpenedSum, Quantised, RingVector, TensorEncoding, apply_sums, quantise};

@@ -10,8 +10,9 @@ use crate::digest::Digest;
 use crate::identity::{IdentityKey, Signature};
 use crate::ids::SiteId;
 use crate::setup::Roster;
-use crate::text::{array_from_base64, base64_bytes, to_base64};
+use crate::text::{array_from_base64, base64_bytes, text_array, to_base64};
 use crate::transcript::Transcript;
+use crate::verification::SumAnnouncement;
 
 /// What a site commits to before anyone knows who else uploaded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -124,6 +125,17 @@ impl AgreementProposal {
             .list(self.manifests.iter(), |t, signed| t.digest(&signed.header.transcript().hash()))
             .hash()
     }
+}
+
+/// What shows an agreed set to those who took no part: the proposal and the signatures of a quorum.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct AgreementEvidence {
+    /// What was signed.
+    pub proposal: AgreementProposal,
+    /// At least `threshold` signatures on it.
+    pub signatures: Vec<AgreementSignature>,
 }
 
 /// A site's signature on one agreed set. A site gives one per round, ever.
@@ -284,6 +296,139 @@ impl UnmaskingResponse {
     }
 
     /// Whether the site named in the response signed it.
+    #[must_use]
+    pub fn verify(&self, roster: &Roster) -> bool {
+        signed_by(roster, &self.site, &self.transcript(), &self.signature)
+    }
+}
+
+/// The seeds of one site's masks that are open after an opening, all of them its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct OpenedSeeds {
+    /// The seed of its self mask.
+    pub self_seed: SeedBytes,
+    /// The seeds of its masks with neighbours outside the agreed set.
+    pub pair_seeds: BTreeMap<SiteId, SeedBytes>,
+}
+
+/// The gateway's request to one agreed site for its tag.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct TaggingRequest {
+    /// What was opened.
+    pub announcement: SumAnnouncement,
+    /// The site's own seeds as they were opened.
+    pub opened: OpenedSeeds,
+}
+
+/// Columns of the challenge: a wrong sum passes with probability 2 to the minus this.
+pub const TAG_COLUMNS: usize = 128;
+
+/// A tag: 128 elements of the round's ring, each a little-endian u32; base64 on the wire.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct TagValue(pub(crate) [u8; TAG_COLUMNS * 4]);
+
+text_array!(
+    TagValue,
+    TAG_COLUMNS * 4,
+    to_base64,
+    array_from_base64,
+    "^[A-Za-z0-9+/]{683}=$",
+    "128 little-endian 32-bit ring elements in standard base64."
+);
+
+/// A site's signed share of the check of an opened sum.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct SumTag {
+    /// Digest of the round context.
+    pub context: Digest,
+    /// The site.
+    pub site: SiteId,
+    /// [`SumAnnouncement::digest`] of what is checked.
+    pub announcement: Digest,
+    /// `alpha z mod 2^b`.
+    pub value: TagValue,
+    /// The site's signature.
+    pub signature: Signature,
+}
+
+impl SumTag {
+    fn transcript(&self) -> Transcript {
+        Transcript::new("sum-tag")
+            .digest(&self.context)
+            .text(self.site.as_str())
+            .digest(&self.announcement)
+            .bytes(self.value.as_bytes())
+    }
+
+    /// Signs a tag.
+    #[must_use]
+    pub fn sign(
+        context: Digest,
+        site: SiteId,
+        announcement: Digest,
+        value: TagValue,
+        key: &IdentityKey,
+    ) -> Self {
+        let mut tag = Self { context, site, announcement, value, signature: Signature::UNSIGNED };
+        tag.signature = key.sign_transcript(&tag.transcript());
+        tag
+    }
+
+    /// Whether the site named in the tag signed it.
+    #[must_use]
+    pub fn verify(&self, roster: &Roster) -> bool {
+        signed_by(roster, &self.site, &self.transcript(), &self.signature)
+    }
+}
+
+/// A site's signed word on an opened sum: it accepts the result, or it found it wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct SumVerdict {
+    /// Digest of the round context.
+    pub context: Digest,
+    /// The site.
+    pub site: SiteId,
+    /// [`SumAnnouncement::digest`] of what was checked.
+    pub announcement: Digest,
+    /// Whether the tags add up to the announced sum and the sum leads to the announced model.
+    pub accepted: bool,
+    /// The site's signature.
+    pub signature: Signature,
+}
+
+impl SumVerdict {
+    fn transcript(&self) -> Transcript {
+        Transcript::new("sum-verdict")
+            .digest(&self.context)
+            .text(self.site.as_str())
+            .digest(&self.announcement)
+            .number(self.accepted.into())
+    }
+
+    /// Signs a verdict.
+    #[must_use]
+    pub fn sign(
+        context: Digest,
+        site: SiteId,
+        announcement: Digest,
+        accepted: bool,
+        key: &IdentityKey,
+    ) -> Self {
+        let mut verdict = Self { context, site, announcement, accepted, signature: Signature::UNSIGNED };
+        verdict.signature = key.sign_transcript(&verdict.transcript());
+        verdict
+    }
+
+    /// Whether the site named in the verdict signed it.
     #[must_use]
     pub fn verify(&self, roster: &Roster) -> bool {
         signed_by(roster, &self.site, &self.transcript(), &self.signature)

@@ -103,6 +103,12 @@ pub enum Rejection {
         /// The named sender.
         site: SiteId,
     },
+    /// The tag is for another opening, or not a vector over the round's ring.
+    #[error("the tag of `{site}` is not for the announced opening, or not made of ring elements")]
+    Tag {
+        /// The sender.
+        site: SiteId,
+    },
     /// An opened value is missing, not asked for, or does not match the commitment to it.
     #[error("`{site}` opened something that does not match its commitment: {opened}")]
     Opened {
@@ -128,6 +134,7 @@ impl Rejection {
             | Self::NotUploaded { site }
             | Self::AgreedSet { site }
             | Self::Signature { site }
+            | Self::Tag { site }
             | Self::Opened { site, .. } => site,
         };
         BTreeSet::from([site.clone()])
@@ -206,6 +213,15 @@ pub enum Abort {
         /// The uploader.
         site: SiteId,
     },
+    /// What takes the opened sums failed: a fault of this machine.
+    #[error("the opened sums could not be stored: {kind}")]
+    Sink {
+        /// What the store said.
+        kind: io::ErrorKind,
+    },
+    /// The stored total is not the one that was opened: the gateway's store changed it.
+    #[error("the stored total differs from the sum that was opened")]
+    TotalChanged,
     /// The sum of a batch is out of any honest range: at least one of its sites uploaded garbage.
     #[error("the sum over a batch of {} sites is out of range at coordinate {coordinate}", .batch.len())]
     OutOfRange {
@@ -229,6 +245,8 @@ impl Abort {
             | Self::NoQuorum { .. }
             | Self::Bodies
             | Self::Read { .. }
+            | Self::Sink { .. }
+            | Self::TotalChanged
             | Self::BodyChanged { .. } => BTreeSet::new(),
         }
     }
@@ -246,6 +264,8 @@ impl Abort {
             | Self::NoQuorum { .. }
             | Self::Bodies
             | Self::Read { .. }
+            | Self::Sink { .. }
+            | Self::TotalChanged
             | Self::BodyChanged { .. } => BTreeSet::new(),
         }
     }

@@ -1,8 +1,8 @@
-//! The gateway's side of a round: collect, agree, unmask, open.
+//! The gateway's side of a round: collect, agree, unmask, open, and gather the tags that verify what was opened.
 //!
 //! ```text
-//! Collecting --close--> Agreeing --close--> Unmasking --close--> Opening --open--> [OpenedSum]
-//!   accept_manifest       accept              accept
+//! Collecting --close--> Agreeing --close--> Unmasking --close--> Opening --open_into--> Tagging --settle--> Settled
+//!   accept_manifest       accept              accept                                     accept
 //!   accept_body
 //! ```
 //!
@@ -14,12 +14,15 @@ mod agreeing;
 mod collecting;
 mod errors;
 mod opening;
+mod tagging;
 mod unmasking;
 
 pub use agreeing::Agreeing;
 pub use collecting::Collecting;
 pub use errors::{Abort, Opened, Rejection};
-pub use opening::Opening;
+pub(crate) use opening::hash_coordinates;
+pub use opening::{Opening, SumSink};
+pub use tagging::{Settled, Tagging};
 pub use unmasking::Unmasking;
 
 use std::collections::BTreeSet;

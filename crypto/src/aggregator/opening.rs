@@ -2,25 +2,42 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::io::{ErrorKind, Read};
+use std::io::{self, Read};
 
-use super::{Abort, Facts};
-use crate::encoding::{Encoding, OpenedSum, PackingError, centred, packed_bytes, unpack_into};
+use sha2::{Digest as _, Sha256};
+
+use super::{Abort, Facts, Tagging};
+use crate::body::{BodyFault, BodyReader, block_bytes, blocks};
+use crate::digest::Digest;
+use crate::encoding::{Encoding, OpenedSum, centred};
 use crate::ids::SiteId;
-use crate::merkle::BodyHasher;
-use crate::messages::ManifestHeader;
-use crate::prg::{CHUNK_LANES, MaskStream, Sign, apply_streams};
+use crate::messages::OpenedSeeds;
+use crate::prg::{MaskStream, Sign, apply_streams};
 use crate::seed::Seed;
+use crate::verification::{AgreedSet, AnnouncedSum, AnnouncedTotal, SumAnnouncement};
 
-/// Lanes held at once: 1 MiB of sums and at most as much of one body, whatever n and d are.
-const BLOCK_LANES: usize = 64 * CHUNK_LANES;
+/// Takes opened coordinates as they come, so that nobody has to hold a whole sum in memory.
+pub trait SumSink {
+    /// Takes the next coordinates of one sum. `sum` is its position among the round's sums; the blocks of several sums
+    /// take turns.
+    ///
+    /// # Errors
+    /// Whatever the sink's store says; the opening ends with [`Abort::Sink`] then.
+    fn take(&mut self, sum: usize, coordinates: &[i32]) -> io::Result<()>;
+
+    /// Takes the next coordinates of the total over all sums. Called only where there are several sums.
+    ///
+    /// # Errors
+    /// As for [`Self::take`].
+    fn take_total(&mut self, coordinates: &[i32]) -> io::Result<()>;
+}
 
 /// Holds the recovered masks of an agreed set. Not `Clone`, erased on drop.
 pub struct Opening {
     facts: Facts,
-    headers: BTreeMap<SiteId, ManifestHeader>,
-    agreed: Vec<SiteId>,
+    agreed: AgreedSet,
     groups: Vec<Group>,
+    opened: BTreeMap<SiteId, OpenedSeeds>,
 }
 
 /// Sites whose sum is opened, with the masks that do not cancel in it.
@@ -32,13 +49,12 @@ struct Group {
 impl Opening {
     pub(super) fn new(
         facts: Facts,
-        headers: BTreeMap<SiteId, ManifestHeader>,
+        agreed: AgreedSet,
         self_seeds: &BTreeMap<SiteId, Seed>,
         pair_seeds: &BTreeMap<(SiteId, SiteId), Seed>,
     ) -> Self {
-        let agreed: BTreeSet<SiteId> = headers.keys().cloned().collect();
         let context = facts.digest;
-        let groups = facts.context.opened_groups(&agreed).into_iter().map(|sites| {
+        let groups = agreed.groups().iter().map(|sites| {
             let self_masks = self_seeds
                 .iter()
                 .filter(|(site, _)| sites.contains(*site))
@@ -48,115 +64,195 @@ impl Opening {
                     MaskStream::new(seed.stream_key(&context), Sign::of_pair(owner, peer).opposite())
                 },
             );
-            let streams = self_masks.chain(pair_masks).collect();
-            Group { sites, streams }
+            Group { sites: sites.clone(), streams: self_masks.chain(pair_masks).collect() }
         });
-        Self { groups: groups.collect(), agreed: agreed.into_iter().collect(), facts, headers }
+        let groups = groups.collect();
+        let opened = self_seeds
+            .iter()
+            .map(|(site, seed)| {
+                let of_site = pair_seeds.iter().filter(|((owner, _), _)| owner == site);
+                let pair_seeds = of_site.map(|((_, peer), seed)| (peer.clone(), seed.open())).collect();
+                (site.clone(), OpenedSeeds { self_seed: seed.open(), pair_seeds })
+            })
+            .collect();
+        Self { facts, agreed, groups, opened }
     }
 
     /// The agreed sites, ascending: whose bodies [`Self::open`] needs.
     #[must_use]
-    pub fn agreed(&self) -> &[SiteId] {
-        &self.agreed
+    pub fn agreed(&self) -> Vec<SiteId> {
+        self.agreed.headers().keys().cloned().collect()
     }
 
-    /// Opens the sum: one [`OpenedSum`] in mode full, one per complete batch in mode group.
-    ///
-    /// Bodies are read once, in blocks. Apart from the sums themselves, memory grows neither with n nor with d.
+    /// Number of sums that are opened: one in mode full, one per complete batch in mode group.
+    #[must_use]
+    pub fn sums(&self) -> usize {
+        self.groups.len()
+    }
+
+    /// Opens the sums into memory: one [`OpenedSum`] in mode full, one per complete batch in mode group.
     ///
     /// # Errors
-    /// [`Abort`] if a body cannot be read or changed since it was accepted, or a sum is out of range.
-    pub fn open<B: Read>(self, mut bodies: BTreeMap<SiteId, B>) -> Result<Vec<OpenedSum>, Abort> {
-        if !bodies.keys().eq(self.headers.keys()) {
+    /// As for [`Self::open_into`].
+    pub fn open<B: Read>(self, bodies: BTreeMap<SiteId, B>) -> Result<Vec<OpenedSum>, Abort> {
+        let mut held = Held(vec![Vec::new(); self.groups.len()]);
+        let tagging = self.open_into(bodies, &mut held)?;
+        let announced = tagging.announcement().sums.iter().zip(held.0);
+        Ok(announced
+            .map(|(sum, coordinates)| OpenedSum { sites: sum.sites.clone(), coordinates, weight: sum.weight })
+            .collect())
+    }
+
+    /// Opens the sums into a sink, and goes on to their verification.
+    ///
+    /// Bodies are read once, in blocks: memory grows neither with n nor with d. What the sink took counts only if this
+    /// returns `Ok`.
+    ///
+    /// # Errors
+    /// [`Abort`] if a body cannot be read or changed since it was accepted, the sink fails, or a sum is out of range.
+    pub fn open_into<B: Read>(
+        self,
+        mut bodies: BTreeMap<SiteId, B>,
+        sink: &mut impl SumSink,
+    ) -> Result<Tagging, Abort> {
+        if !bodies.keys().eq(self.agreed.headers().keys()) {
             return Err(Abort::Bodies);
         }
+        let encoding = &self.facts.context.encoding;
         let mut sums = Vec::with_capacity(self.groups.len());
         for group in &self.groups {
             let mut uploads = Vec::with_capacity(group.sites.len());
-            for (site, header) in self.headers.iter().filter(|(site, _)| group.sites.contains(*site)) {
-                let reader = bodies.remove(site).ok_or(Abort::Bodies)?;
-                uploads.push(Upload { site, header, reader, hasher: BodyHasher::new() });
+            for (site, header) in self.agreed.headers().iter().filter(|(site, _)| group.sites.contains(*site))
+            {
+                uploads.push(BodyReader::new(header, bodies.remove(site).ok_or(Abort::Bodies)?));
             }
-            sums.push(open_group(&self.facts.context.encoding, group, uploads)?);
+            sums.push(GroupSum {
+                group,
+                uploads,
+                range: RangeCheck::new(encoding, &group.sites),
+                hash: Sha256::new(),
+            });
         }
-        Ok(sums)
-    }
-}
-
-/// One body on its way in.
-struct Upload<'a, B> {
-    site: &'a SiteId,
-    header: &'a ManifestHeader,
-    reader: B,
-    hasher: BodyHasher,
-}
-
-impl<B: Read> Upload<'_, B> {
-    /// Reads the next packed lanes and adds them to the sums.
-    fn add_block(&mut self, buffer: &mut [u8], sums: &mut [u32], bits: u8) -> Result<(), Abort> {
-        self.reader.read_exact(buffer).map_err(|error| {
-            let site = self.site.clone();
-            if error.kind() == ErrorKind::UnexpectedEof {
-                Abort::BodyChanged { site }
-            } else {
-                Abort::Read { site, kind: error.kind() }
+        let several = sums.len() > 1;
+        let mut total_hash = Sha256::new();
+        let mut buffer = Vec::new();
+        for (first, count) in blocks(encoding.lanes()) {
+            let mut total = vec![0_i32; if several { count } else { 0 }];
+            let mut coordinates = 0;
+            for (index, sum) in sums.iter_mut().enumerate() {
+                let block = sum.next_block(encoding.ring_bits, first, count, &mut buffer)?;
+                coordinates = block.len();
+                sink.take(index, &block).map_err(|error| Abort::Sink { kind: error.kind() })?;
+                // Out of range sums may wrap; they are refused at the end.
+                total.iter_mut().zip(&block).for_each(|(all, one)| *all = all.wrapping_add(*one));
             }
-        })?;
-        self.hasher.update(buffer);
-        unpack_into(buffer, sums, bits, |sum, lane| *sum = sum.wrapping_add(lane))
-            .map_err(|_: PackingError| Abort::BodyFormat { site: self.site.clone() })
-    }
-
-    /// The body must end here and be the one that was accepted.
-    fn finish(self) -> Result<(), Abort> {
-        let Self { site, header, reader, hasher } = self;
-        let mut rest = Vec::new();
-        let read = reader.take(1).read_to_end(&mut rest);
-        let left = read.map_err(|error| Abort::Read { site: site.clone(), kind: error.kind() })?;
-        if left == 0 && hasher.bytes() == header.body_bytes && hasher.finish() == header.body_root {
-            Ok(())
-        } else {
-            Err(Abort::BodyChanged { site: site.clone() })
+            if several {
+                let total = total.get(..coordinates).unwrap_or_default();
+                hash_coordinates(&mut total_hash, total);
+                sink.take_total(total).map_err(|error| Abort::Sink { kind: error.kind() })?;
+            }
         }
+        // Bodies first: a sum over a changed body says nothing about the sites.
+        let mut finished = Vec::with_capacity(sums.len());
+        for sum in sums {
+            let GroupSum { group, uploads, range, hash } = sum;
+            for upload in uploads {
+                let site = upload.header().site.clone();
+                upload.finish().map_err(|fault| body_abort(site, fault))?;
+            }
+            finished.push((group, range, hash));
+        }
+        let mut announced = Vec::with_capacity(finished.len());
+        for (group, range, hash) in finished {
+            let weight = range.finish()?;
+            let sites = group.sites.iter().cloned().collect();
+            announced.push(AnnouncedSum { sites, coordinates: Digest(hash.finalize().into()), weight });
+        }
+        let coordinates = match announced.as_slice() {
+            [only] => only.coordinates,
+            [] | [..] => Digest(total_hash.finalize().into()),
+        };
+        let weight = announced.iter().map(|sum| sum.weight).sum();
+        let announcement = SumAnnouncement {
+            context: self.facts.digest,
+            agreed_digest: self.agreed.digest(),
+            sums: announced,
+            total: AnnouncedTotal { coordinates, weight },
+        };
+        let Self { facts, agreed, opened, .. } = self;
+        Ok(Tagging::new(facts, agreed, announcement, opened))
     }
 }
 
-fn open_group<B: Read>(
-    encoding: &Encoding,
-    group: &Group,
-    mut uploads: Vec<Upload<'_, B>>,
-) -> Result<OpenedSum, Abort> {
-    let bits = encoding.ring_bits;
-    let mut range = RangeCheck::new(encoding, &group.sites);
-    let lanes = encoding.lanes();
-    let block = |left: u64| usize::try_from(left).map_or(BLOCK_LANES, |left| left.min(BLOCK_LANES));
-    let mut sums = vec![0; block(lanes)];
-    let mut buffer = vec![0; usize::try_from(packed_bytes(sums.len() as u64, bits)).unwrap_or(0)];
-    let mut first = 0;
-    while first < lanes {
-        let now = block(lanes - first);
-        sums.truncate(now);
-        sums.fill(0);
-        buffer.truncate(usize::try_from(packed_bytes(now as u64, bits)).unwrap_or(0));
-        for upload in &mut uploads {
-            upload.add_block(&mut buffer, &mut sums, bits)?;
+/// Keeps the sums in memory.
+struct Held(Vec<Vec<i32>>);
+
+impl SumSink for Held {
+    fn take(&mut self, sum: usize, coordinates: &[i32]) -> io::Result<()> {
+        if let Some(held) = self.0.get_mut(sum) {
+            held.extend_from_slice(coordinates);
         }
-        apply_streams(&group.streams, first, &mut sums);
-        range.take(&sums);
-        first += now as u64;
+        Ok(())
     }
-    // Bodies first: a sum over a changed body says nothing about the sites.
-    for upload in uploads {
-        upload.finish()?;
+
+    fn take_total(&mut self, _: &[i32]) -> io::Result<()> {
+        Ok(())
     }
-    range.finish()
 }
 
-/// Collects opened lanes and remembers the first that no honest set of sites could give.
+pub(super) fn body_abort(site: SiteId, fault: BodyFault) -> Abort {
+    match fault {
+        BodyFault::Changed => Abort::BodyChanged { site },
+        BodyFault::Read { kind } => Abort::Read { site, kind },
+        BodyFault::Format => Abort::BodyFormat { site },
+    }
+}
+
+pub(crate) fn hash_coordinates(hash: &mut Sha256, coordinates: &[i32]) {
+    let mut bytes = [0_u8; 4096];
+    for part in coordinates.chunks(bytes.len() / 4) {
+        for (slot, value) in bytes.as_chunks_mut::<4>().0.iter_mut().zip(part) {
+            *slot = value.to_le_bytes();
+        }
+        hash.update(bytes.get(..part.len() * 4).unwrap_or_default());
+    }
+}
+
+/// One sum on its way.
+struct GroupSum<'a, B> {
+    group: &'a Group,
+    uploads: Vec<BodyReader<'a, B>>,
+    range: RangeCheck<'a>,
+    hash: Sha256,
+}
+
+impl<B: Read> GroupSum<'_, B> {
+    /// The next coordinates of the sum; in the last block the weight is taken off.
+    fn next_block(
+        &mut self,
+        bits: u8,
+        first: u64,
+        count: usize,
+        buffer: &mut Vec<u8>,
+    ) -> Result<Vec<i32>, Abort> {
+        let mut lanes = vec![0; count];
+        buffer.resize(block_bytes(count, bits), 0);
+        for upload in &mut self.uploads {
+            let site = &upload.header().site;
+            let site = site.clone();
+            upload.add_block(buffer, &mut lanes, bits).map_err(|fault| body_abort(site, fault))?;
+        }
+        apply_streams(&self.group.streams, first, &mut lanes);
+        let block = self.range.take(first, &lanes);
+        hash_coordinates(&mut self.hash, &block);
+        Ok(block)
+    }
+}
+
+/// Looks at opened lanes and remembers the largest, which no honest set of sites may exceed.
 struct RangeCheck<'a> {
     encoding: &'a Encoding,
     sites: &'a BTreeSet<SiteId>,
-    coordinates: Vec<i32>,
     weight: Option<i32>,
     /// The largest magnitude and its first position.
     largest: (u64, u64),
@@ -164,27 +260,25 @@ struct RangeCheck<'a> {
 
 impl<'a> RangeCheck<'a> {
     fn new(encoding: &'a Encoding, sites: &'a BTreeSet<SiteId>) -> Self {
-        let coordinates = Vec::with_capacity(usize::try_from(encoding.coordinates()).unwrap_or(0));
-        Self { encoding, sites, coordinates, weight: None, largest: (0, 0) }
+        Self { encoding, sites, weight: None, largest: (0, 0) }
     }
 
-    fn take(&mut self, lanes: &[u32]) {
-        for lane in lanes {
-            let value = centred(*lane, self.encoding.ring_bits);
-            let position = self.coordinates.len() as u64;
-            if position == self.encoding.coordinates() {
-                self.weight = Some(value);
-                return;
-            }
-            if u64::from(value.unsigned_abs()) > self.largest.0 {
-                self.largest = (value.unsigned_abs().into(), position);
-            }
-            self.coordinates.push(value);
+    /// The signed coordinates of a block of lanes, without the weight.
+    fn take(&mut self, first: u64, lanes: &[u32]) -> Vec<i32> {
+        let mut values: Vec<i32> = lanes.iter().map(|lane| centred(*lane, self.encoding.ring_bits)).collect();
+        if first + lanes.len() as u64 > self.encoding.coordinates() {
+            self.weight = values.pop();
         }
+        let largest = values.iter().map(|value| value.unsigned_abs()).max().unwrap_or(0);
+        if u64::from(largest) > self.largest.0 {
+            let position = values.iter().position(|value| value.unsigned_abs() == largest).unwrap_or(0);
+            self.largest = (largest.into(), first + position as u64);
+        }
+        values
     }
 
-    fn finish(self) -> Result<OpenedSum, Abort> {
-        let Self { encoding, sites, coordinates, weight, largest: (largest, position) } = self;
+    fn finish(self) -> Result<u64, Abort> {
+        let Self { encoding, sites, weight, largest: (largest, position) } = self;
         let refused = |coordinate| Err(Abort::OutOfRange { batch: sites.clone(), coordinate });
         let (count, cap) = (sites.len() as u64, u64::from(encoding.weight_cap));
         let honest = count..=count.saturating_mul(cap);
@@ -197,12 +291,12 @@ impl<'a> RangeCheck<'a> {
         if largest > count.saturating_mul(quantised) || largest.saturating_mul(cap) > bound {
             return refused(position);
         }
-        Ok(OpenedSum { sites: sites.iter().cloned().collect(), coordinates, weight })
+        Ok(weight)
     }
 }
 
 impl fmt::Debug for Opening {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Opening").field("agreed", &self.agreed).finish_non_exhaustive()
+        f.debug_struct("Opening").field("agreed", &self.agreed()).finish_non_exhaustive()
     }
 }

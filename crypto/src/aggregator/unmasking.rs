@@ -13,6 +13,7 @@ use crate::messages::{
 };
 use crate::seed::Seed;
 use crate::shamir;
+use crate::verification::AgreedSet;
 
 /// An agreed site and its neighbour outside the set, whose shared mask stays in the sum.
 type Pair = (SiteId, SiteId);
@@ -263,7 +264,8 @@ impl Unmasking {
                 pair_seeds.insert(pair, seed);
             }
         }
-        Ok(Opening::new(self.facts, self.headers, &self_seeds, &pair_seeds))
+        let agreed = AgreedSet::of(&self.facts.context, &self.proposal);
+        Ok(Opening::new(self.facts, agreed, &self_seeds, &pair_seeds))
     }
 }
 

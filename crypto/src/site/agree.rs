@@ -99,44 +99,56 @@ fn check<'a>(
 ) -> Result<BTreeMap<&'a SiteId, &'a SignedManifestHeader>, AgreeError> {
     let own_signed = &own.manifest.signed;
     let site = &own_signed.header.site;
-    let same_round = proposal.context == round.digest && own_signed.header.context == round.digest;
-    if !same_round || round.context.roster != round.roster.digest() {
+    if own_signed.header.context != round.digest {
         return Err(AgreeError::Context);
     }
     if round.roster.identity_key(site) != Some(&key.public()) {
         return Err(AgreeError::Identity { site: site.clone() });
     }
 
-    let mut headers: BTreeMap<&SiteId, &SignedManifestHeader> = BTreeMap::new();
-    for signed in &proposal.manifests {
-        let from = &signed.header.site;
-        if headers.last_key_value().is_some_and(|(last, _)| *last >= from) {
-            return Err(AgreeError::Order { site: from.clone() });
-        }
-        round.check_header(signed).map_err(|fault| AgreeError::Header { site: from.clone(), fault })?;
-        headers.insert(from, signed);
-    }
+    let headers = round.check_proposal(proposal)?;
     if headers.get(site).is_some_and(|listed| *listed != own_signed) {
         return Err(AgreeError::OwnManifest);
     }
-    if let Some((site, peer)) = conflicting_pairs(&headers).pop_first() {
-        return Err(AgreeError::PairSeeds { site, peer });
-    }
-
-    let threshold = round.context.threshold;
-    if headers.len() < usize::from(threshold) {
-        return Err(AgreeError::TooFewUploads { found: headers.len(), threshold });
-    }
-    let uploaded: BTreeSet<SiteId> = headers.keys().copied().cloned().collect();
-    let agreed = round.context.agreed_set(&uploaded);
-    if !agreed.iter().eq(&proposal.agreed) {
-        return Err(AgreeError::AgreedSet);
-    }
-    let min_agreed = round.context.min_agreed;
-    if agreed.len() < usize::from(min_agreed) {
-        return Err(AgreeError::TooFewAgreed { found: agreed.len(), min_agreed });
-    }
     Ok(headers)
+}
+
+impl Round<'_> {
+    /// Checks a proposal by the rules that every site signs by, apart from what only one site knows.
+    pub(crate) fn check_proposal<'a>(
+        &self,
+        proposal: &'a AgreementProposal,
+    ) -> Result<BTreeMap<&'a SiteId, &'a SignedManifestHeader>, AgreeError> {
+        if proposal.context != self.digest || self.context.roster != self.roster.digest() {
+            return Err(AgreeError::Context);
+        }
+        let mut headers: BTreeMap<&SiteId, &SignedManifestHeader> = BTreeMap::new();
+        for signed in &proposal.manifests {
+            let from = &signed.header.site;
+            if headers.last_key_value().is_some_and(|(last, _)| *last >= from) {
+                return Err(AgreeError::Order { site: from.clone() });
+            }
+            self.check_header(signed).map_err(|fault| AgreeError::Header { site: from.clone(), fault })?;
+            headers.insert(from, signed);
+        }
+        if let Some((site, peer)) = conflicting_pairs(&headers).pop_first() {
+            return Err(AgreeError::PairSeeds { site, peer });
+        }
+        let threshold = self.context.threshold;
+        if headers.len() < usize::from(threshold) {
+            return Err(AgreeError::TooFewUploads { found: headers.len(), threshold });
+        }
+        let uploaded: BTreeSet<SiteId> = headers.keys().copied().cloned().collect();
+        let agreed = self.context.agreed_set(&uploaded);
+        if !agreed.iter().eq(&proposal.agreed) {
+            return Err(AgreeError::AgreedSet);
+        }
+        let min_agreed = self.context.min_agreed;
+        if agreed.len() < usize::from(min_agreed) {
+            return Err(AgreeError::TooFewAgreed { found: agreed.len(), min_agreed });
+        }
+        Ok(headers)
+    }
 }
 
 fn sign(

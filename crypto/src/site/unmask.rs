@@ -6,9 +6,10 @@ use super::state::Agreed;
 use super::{AwaitUnmasking, Refused, RoundClosed};
 use crate::context::VerifiedContext;
 use crate::dealing::{DealingPlan, ShareBundle};
+use crate::digest::Digest;
 use crate::identity::{IdentityKey, Signature};
 use crate::ids::SiteId;
-use crate::messages::{PairSeedShare, SealedShares, UnmaskingRequest, UnmaskingResponse};
+use crate::messages::{AgreementSignature, PairSeedShare, SealedShares, UnmaskingRequest, UnmaskingResponse};
 use crate::round::Round;
 use crate::sealing::{SealBinding, open};
 use crate::setup::Roster;
@@ -105,26 +106,39 @@ fn check(
         return Err(UnmaskError::Lists);
     }
 
-    let mut signers = BTreeSet::new();
-    for signature in &request.signatures {
-        let counts = signature.context == round.digest
-            && signature.agreed_digest == agreement.agreed_digest
-            && uploaded.contains(&signature.site)
-            && signers.insert(&signature.site)
-            && signature.verify(round.roster);
-        if !counts {
-            return Err(UnmaskError::Signature { site: signature.site.clone() });
-        }
-    }
-    let threshold = round.context.threshold;
-    if signers.len() < usize::from(threshold) {
-        return Err(UnmaskError::TooFewSignatures { found: signers.len(), threshold });
-    }
+    round.check_signatures(&request.signatures, &agreement.agreed_digest, uploaded)?;
 
     let dealers = agreed.iter().filter(|dealer| **dealer != agreement.site);
     let named = request.sealed.iter().map(|entry| &entry.from);
     let mine = request.sealed.iter().all(|entry| entry.to == agreement.site);
     if mine && dealers.eq(named) { Ok(()) } else { Err(UnmaskError::Sealed) }
+}
+
+impl Round<'_> {
+    /// Checks that at least t of the uploaders signed one set: every signature given must count.
+    pub(crate) fn check_signatures(
+        &self,
+        signatures: &[AgreementSignature],
+        agreed_digest: &Digest,
+        uploaded: &BTreeSet<SiteId>,
+    ) -> Result<(), UnmaskError> {
+        let mut signers = BTreeSet::new();
+        for signature in signatures {
+            let counts = signature.context == self.digest
+                && signature.agreed_digest == *agreed_digest
+                && uploaded.contains(&signature.site)
+                && signers.insert(&signature.site)
+                && signature.verify(self.roster);
+            if !counts {
+                return Err(UnmaskError::Signature { site: signature.site.clone() });
+            }
+        }
+        let threshold = self.context.threshold;
+        if signers.len() < usize::from(threshold) {
+            return Err(UnmaskError::TooFewSignatures { found: signers.len(), threshold });
+        }
+        Ok(())
+    }
 }
 
 fn answer(
