@@ -448,7 +448,11 @@ impl World {
             }
             Abort::BadDealing { dealer: site } | Abort::BodyFormat { site } => !self.observer.is_honest(site),
             Abort::OutOfRange { batch, .. } => lied && colluding(batch),
-            Abort::Bodies | Abort::Read { .. } | Abort::BodyChanged { .. } => false,
+            Abort::Bodies
+            | Abort::Read { .. }
+            | Abort::BodyChanged { .. }
+            | Abort::Sink { .. }
+            | Abort::TotalChanged => false,
         };
         if there { Ok(()) } else { Err(format!("an honest round was given up: {abort}")) }
     }

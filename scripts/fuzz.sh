@@ -1,0 +1,38 @@
+#!/bin/bash
+# Runs every fuzz target of crypto and ledger for some seconds each: scripts/fuzz.sh CARGO SECONDS.
+#
+# libFuzzer's coverage needs no nightly compiler, only the flags that cargo-fuzz would pass; what is missing is the address
+# sanitizer, and there is no unsafe code to watch. Corpora and findings stay in target/fuzz/. A finding ends the run: its
+# input is in target/fuzz/CRATE/findings/, and the target's program run on it alone shows it again.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+cargo=$1
+seconds=$2
+host=$(rustc -vV | sed -n 's/^host: //p')
+export CARGO_TARGET_DIR=$PWD/target/fuzz/build
+coverage='--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4
+ -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table
+ -Cllvm-args=-sanitizer-coverage-trace-compares'
+
+corpus=$PWD/target/fuzz/crypto/corpus
+(unset CARGO_TARGET_DIR; FUZZ_CORPUS=$corpus "$cargo" test --quiet --locked -p konclave-crypto --test fuzz_targets -- --ignored write_seeds)
+
+for crate in crypto ledger; do
+    # With --target the flags leave build scripts alone.
+    RUSTFLAGS=$coverage "$cargo" build --quiet --release --target "$host" --manifest-path "$crate/fuzz/Cargo.toml" --bins
+    for source in "$crate"/fuzz/fuzz_targets/*.rs; do
+        target=$(basename "$source" .rs)
+        corpus=target/fuzz/$crate/corpus/$target
+        mkdir -p "$corpus" "target/fuzz/$crate/findings"
+        log=target/fuzz/$crate/$target.log
+        if ! "$CARGO_TARGET_DIR/$host/release/$target" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=2048 \
+            -max_len=65536 -print_final_stats=1 -artifact_prefix="target/fuzz/$crate/findings/$target-" "$corpus" 2>"$log"; then
+            tail -40 "$log"
+            echo "$crate/$target: a finding, see target/fuzz/$crate/findings/" >&2
+            exit 1
+        fi
+        runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
+        covered=$(grep -o 'cov: [0-9]*' "$log" | tail -1)
+        echo "$crate/$target: $runs runs in $seconds s, ${covered:-cov: 0}, no finding"
+    done
+done
