@@ -15,8 +15,10 @@ SITES ?= 6
 ROUNDS ?= 10
 SEED ?= 1
 KEEP ?=
+# And of `make simulate`.
+SECONDS ?= 3600
 
-.PHONY: help setup build demo test test-rust test-api lint lint-quick arrows lint-deny bench openapi clean distclean
+.PHONY: help setup build demo test test-rust test-api simulate lint lint-quick arrows lint-deny bench openapi clean distclean
 
 help: ## List the tasks
 	@echo 'make TASK, where TASK is one of:'
@@ -45,6 +47,10 @@ test-api: setup ## Generate a Python client from openapi.json and use it on a li
 	@$(PYTHON) scripts/api_client.py
 	$(CARGO) test --locked --workspace --no-run
 	$(CARGO) test --locked --workspace --test api_client -- --ignored
+
+simulate: ## Simulate jobs with faults and attacks: [SECONDS=3600] [SEED=1]
+	SECONDS='$(SECONDS)' SEED='$(SEED)' $(CARGO) test --locked --release -p konclave-crypto --test simulation -- \
+		--ignored --nocapture long_run
 
 lint-quick: ## Formatting and dependency arrows only
 	$(CARGO) fmt --all -- --check

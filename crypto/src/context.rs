@@ -7,11 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::batches::scoring_batches;
+use crate::batches::{scoring_batches, singletons};
 use crate::digest::Digest;
 use crate::encoding::{Encoding, EncodingError};
 use crate::identity::{IdentityKey, Signature};
 use crate::ids::{JobId, RoundNumber, SiteId, UnixSeconds};
+use crate::mask_graph::{self, MaskGraph};
 use crate::membership::{ConsortiumRoot, MemberRole, MembershipCertificate, MembershipError};
 use crate::setup::Roster;
 use crate::transcript::Transcript;
@@ -63,6 +64,8 @@ pub struct RoundContext {
     pub min_agreed: u16,
     /// Fewest sites in a batch that is opened by itself (mode group).
     pub min_batch: u16,
+    /// Between which sites pairwise masks are added in mode full; complete in mode group, inside each batch.
+    pub mask_graph: MaskGraph,
     /// Digest of the round policy in force.
     pub policy: Digest,
     /// Digest of the training instructions.
@@ -134,6 +137,19 @@ pub enum ContextError {
         /// Sites in a batch, by the job's policy.
         batch_size: u16,
     },
+    /// The mask graph leaves too much to chance, or does not fit the roster or the mode.
+    #[error(
+        "a mask graph of degree {degree} does not keep {sites} sites together: {}",
+        .least.map_or("only the complete graph will do".to_owned(), |least| format!("it needs an even degree from {least}"))
+    )]
+    MaskGraph {
+        /// Degree in the context.
+        degree: u16,
+        /// Sites in the roster.
+        sites: usize,
+        /// Least degree with a chance of failure of at most 2^-40; `None` if the graph must be complete.
+        least: Option<u16>,
+    },
     /// The roster is smaller than the site's own floor.
     #[error(
         "the roster's sites belong to {found} legal entities; this site takes part with at least {floor}"
@@ -162,6 +178,9 @@ pub struct SiteFloor {
     /// The batch size of the job's scoring rounds, when this round is one of them: the batches must then be
     /// [`scoring_batches`] of the roster. `None` refuses every round that opens batches by themselves.
     pub scoring_batch_size: Option<u16>,
+    /// The batch size of the job's other rounds: 1 for [`singletons`], otherwise the batches must be
+    /// [`scoring_batches`] of the roster, the one partition that the job has.
+    pub batch_size: u16,
 }
 
 /// Least agreed set of any round: one site alone is never opened.
@@ -178,11 +197,14 @@ impl RoundContext {
             .digest(&self.roster)
             .list(self.batches.iter(), |t, batch| t.list(batch.iter(), |t, site| t.text(site.as_str())))
             .text(self.mode.as_str());
-        self.encoding
+        let parameters = self
+            .encoding
             .append_to(head)
             .number(self.threshold.into())
             .number(self.min_agreed.into())
-            .number(self.min_batch.into())
+            .number(self.min_batch.into());
+        self.mask_graph
+            .append_to(parameters)
             .digest(&self.policy)
             .digest(&self.training)
             .number(self.ledger_size)
@@ -218,6 +240,7 @@ impl RoundContext {
         if self.mode == Mode::Group {
             self.check_open_batches(self.min_batch.max(LEAST_OPEN_BATCH))?;
         }
+        self.check_mask_graph(sites)?;
         Ok(self.encoding.validate(sites)?)
     }
 
@@ -237,6 +260,31 @@ impl RoundContext {
             Some(missing) => Err(ContextError::Batches { site: Some(missing.clone()) }),
             None => Ok(()),
         }
+    }
+
+    /// No graph that a hostile gateway could cut: see [`mask_graph`].
+    fn check_mask_graph(&self, sites: usize) -> Result<(), ContextError> {
+        let MaskGraph::Regular { degree } = self.mask_graph else { return Ok(()) };
+        let least = self.least_degree(sites);
+        let sound = self.mode == Mode::Full
+            && degree.is_multiple_of(2)
+            && usize::from(degree) + 1 < sites
+            && least.is_some_and(|least| degree >= least);
+        if sound { Ok(()) } else { Err(ContextError::MaskGraph { degree, sites, least }) }
+    }
+
+    /// The least degree of a regular mask graph in mode full, for this threshold and smallest agreed set; `None` if only
+    /// the complete graph will do.
+    #[must_use]
+    pub fn least_degree(&self, sites: usize) -> Option<u16> {
+        if self.mode == Mode::Group {
+            return None;
+        }
+        // Single sites are agreed on as they upload, and t must; whole batches may be fewer than upload.
+        let single = self.batches.iter().all(|batch| batch.len() == 1);
+        let fewest = if single { self.min_agreed.max(self.threshold) } else { self.min_agreed };
+        let dropouts = sites.saturating_sub(fewest.into());
+        mask_graph::least_degree(sites, self.threshold.into(), dropouts)
     }
 
     fn check_open_batches(&self, floor: u16) -> Result<(), ContextError> {
@@ -259,12 +307,16 @@ impl RoundContext {
                 return Err(ContextError::MinBatch { found: self.min_batch.into(), floor: floor.min_batch });
             }
             self.check_open_batches(floor.min_batch)?;
-            let Some(size) = floor.scoring_batch_size else { return Err(ContextError::NotScoring) };
-            if self.batches != scoring_batches(roster, size) {
-                return Err(ContextError::OtherBatches { batch_size: size });
-            }
         }
-        Ok(())
+        let batch_size = match self.mode {
+            Mode::Full => floor.batch_size,
+            Mode::Group => floor.scoring_batch_size.ok_or(ContextError::NotScoring)?,
+        };
+        let partition = match batch_size {
+            1 => singletons(roster),
+            size => scoring_batches(roster, size),
+        };
+        if self.batches == partition { Ok(()) } else { Err(ContextError::OtherBatches { batch_size }) }
     }
 
     /// The batch that holds `site`.
@@ -273,14 +325,23 @@ impl RoundContext {
         self.batches.iter().find(|batch| batch.contains(site)).map(Vec::as_slice)
     }
 
-    /// The sites with which `site` shares a pairwise mask: the complete graph over the roster (mode full) or over
-    /// the site's own batch (mode group).
+    /// The sites with which `site` shares a pairwise mask: its neighbours in the mask graph over the roster (mode full)
+    /// or all of the site's own batch (mode group).
     ///
-    /// Everything else in this crate asks this function, so that a sparser graph needs a change here only.
+    /// Everything else in this crate asks this function.
     #[must_use]
     pub fn neighbours(&self, site: &SiteId) -> BTreeSet<SiteId> {
-        let reach = |batch: &&Vec<SiteId>| self.mode == Mode::Full || batch.contains(site);
-        self.batches.iter().filter(reach).flatten().filter(|other| *other != site).cloned().collect()
+        let all = self.batches.iter().flatten();
+        match (self.mode, self.mask_graph) {
+            (Mode::Group, _) => {
+                self.batch_of(site).into_iter().flatten().filter(|other| *other != site).cloned().collect()
+            }
+            (Mode::Full, MaskGraph::Complete) => all.filter(|other| *other != site).cloned().collect(),
+            (Mode::Full, MaskGraph::Regular { degree }) => {
+                let circle = mask_graph::circle(&self.job, &self.roster, all);
+                mask_graph::around(&circle, site, degree).cloned().collect()
+            }
+        }
     }
 
     /// The sites to which `site` deals shares of its seeds: every other site of the roster, in both modes.

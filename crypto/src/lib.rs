@@ -8,7 +8,7 @@
 //!
 //! What this crate does not do: it has no HTTP, no async, no storage and no clock. Time, randomness and bytes are
 //! arguments; drivers store states and move messages. It does not judge the quality of an input beyond its range.
-//! Not in here yet: differential-privacy noise, a fused VAES kernel, and sparse (k-regular) mask graphs.
+//! Not in here yet: differential-privacy noise and a fused VAES kernel.
 //!
 //! # Public surface
 //!
@@ -16,7 +16,8 @@
 //! |---|---|
 //! | [`membership`], [`identity`] | consortium root, certificates, Ed25519 keys |
 //! | [`setup`] | once per job: [`setup::advertise`], [`setup::Roster`], [`setup::PairwiseChains`] |
-//! | [`batches`] | how a roster is cut for scoring rounds, the same for everyone |
+//! | [`batches`] | how a roster is cut into batches, the same for everyone |
+//! | [`mask_graph`] | who masks with whom, and the chance that it is too few |
 //! | [`context`] | [`RoundContext`], signed by the gateway, checked by each site against its own floors |
 //! | [`encoding`] | floats to ring elements and back: [`quantise`], [`apply_sums`] |
 //! | [`site`] | a site's round: [`site::mask`], [`site::AwaitAgreement`], [`site::AwaitUnmasking`] |
@@ -41,6 +42,7 @@ pub mod identity;
 mod ids;
 mod kem;
 mod key_schedule;
+pub mod mask_graph;
 pub mod membership;
 mod merkle;
 pub mod messages;
@@ -66,6 +68,7 @@ pub use digest::Digest;
 pub use encoding::{Encoding, OpenedSum, Quantised, RingVector, TensorEncoding, apply_sums, quantise};
 pub use identity::{IdentityKey, IdentityPublicKey, Signature};
 pub use ids::{IdError, JobId, MAX_ID_BYTES, RoundNumber, SiteId, UnixSeconds};
+pub use mask_graph::MaskGraph;
 pub use membership::{
     ConsortiumRoot, ConsortiumRootKey, MemberRole, Membership, MembershipCertificate, MembershipError,
 };

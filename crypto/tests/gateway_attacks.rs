@@ -7,9 +7,12 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 
 use konclave_crypto::aggregator::{Abort, Collecting, Rejection};
+use konclave_crypto::batches::{scoring_batches, singletons};
 use konclave_crypto::setup::advertise;
 use konclave_crypto::site::{AgreeError, AwaitAgreement, AwaitUnmasking, MaskError, UnmaskError, mask};
-use konclave_crypto::{ContextError, Digest, HeaderFault, MemberRole, Mode, SiteFloor, SiteId};
+use konclave_crypto::{
+    ContextError, Digest, HeaderFault, MaskGraph, MemberRole, Mode, RoundContext, SiteFloor, SiteId,
+};
 use support::{Consortium, FLOOR, NOW, Upload, Uploaded, agree_all, site, unmask_all, upload_all};
 
 fn nobody() -> BTreeSet<SiteId> {
@@ -255,6 +258,56 @@ fn batches_that_the_gateway_chose_are_refused() {
 }
 
 #[test]
+fn batches_of_ordinary_rounds_are_the_jobs_too() {
+    // So et al. 2023: with batches of its choice, even a round that opens one sum tells the gateway who is in it.
+    let consortium = Consortium::new(6, 28);
+    let verify = |batches: Vec<Vec<SiteId>>, batch_size| {
+        let context = RoundContext { batches, ..consortium.context(Mode::Full) };
+        let floor = SiteFloor { batch_size, ..FLOOR };
+        consortium.signed(context).verify(&consortium.root(), &consortium.roster, NOW, &floor)
+    };
+    let (single, whole) = (singletons(&consortium.roster), scoring_batches(&consortium.roster, 2));
+    let chosen: Vec<_> = consortium.sites().chunks(2).map(<[SiteId]>::to_vec).collect();
+    assert_ne!(chosen, whole);
+    for (batches, batch_size) in [(&single, 1), (&whole, 2)] {
+        assert!(verify(batches.clone(), batch_size).is_ok());
+    }
+    for (batches, batch_size) in [(&whole, 1), (&chosen, 1), (&single, 2), (&chosen, 2), (&whole, 3)] {
+        let refused = verify(batches.clone(), batch_size).unwrap_err();
+        assert_eq!(refused, ContextError::OtherBatches { batch_size });
+    }
+}
+
+#[test]
+fn a_mask_graph_that_could_be_cut_is_refused() {
+    let consortium = Consortium::new(30, 29);
+    let with = |mode, degree, min_agreed| {
+        let mask_graph = MaskGraph::Regular { degree };
+        let context = RoundContext { mask_graph, min_agreed, ..consortium.context(mode) };
+        let least = context.least_degree(30);
+        (context.validate(&consortium.roster), ContextError::MaskGraph { degree, sites: 30, least })
+    };
+    // Up to nine of the thirty may be left out, and up to eleven collude.
+    let least = RoundContext { min_agreed: 2, ..consortium.context(Mode::Full) }.least_degree(30).unwrap();
+    assert!((10..28).contains(&least), "{least}");
+    assert_eq!(with(Mode::Full, least, 2).0, Ok(()));
+    for degree in [0, 2, least - 2, least + 1, 29, 30] {
+        let (found, expected) = with(Mode::Full, degree, 2);
+        assert_eq!(found, Err(expected));
+    }
+    // Batches are opened by themselves and stay complete inside.
+    let (found, expected) = with(Mode::Group, least, 2);
+    assert_eq!(found, Err(expected));
+    // The larger the smallest agreed set, the fewer sites a gateway can leave out.
+    let strict = RoundContext { min_agreed: 28, ..consortium.context(Mode::Full) };
+    assert!(strict.least_degree(30).unwrap() < least);
+    // Whole batches may be agreed on by fewer sites than upload, so that more can be left out.
+    let batches = scoring_batches(&consortium.roster, 3);
+    let whole = RoundContext { batches, ..consortium.context(Mode::Full) };
+    assert!(whole.least_degree(30).is_none_or(|needed| needed > least));
+}
+
+#[test]
 fn sites_of_one_owner_count_once() {
     let consortium = Consortium::owned(6, 27, |index| if index == 0 { "Victim" } else { "Sybil" }.to_owned());
     assert_eq!(consortium.roster.legal_entities(), 2);
@@ -375,13 +428,14 @@ fn a_sybil_key_is_not_let_into_the_roster() {
 fn proposals_that_break_a_rule_are_not_signed() {
     let mut consortium = Consortium::new(6, 21);
     let mut context = consortium.context(Mode::Full);
-    context.batches = consortium.sites().chunks(2).map(<[SiteId]>::to_vec).collect();
+    context.batches = scoring_batches(&consortium.roster, 2);
     let Uploaded { context: verified, collecting, mut waiting, .. } =
         upload_all(&mut consortium, &context, &set([5]));
     let agreeing = collecting.close().unwrap();
     let honest = agreeing.proposal().clone();
-    // Site 4 uploaded, but its batch is not complete.
-    assert_eq!(honest.agreed, [site(0), site(1), site(2), site(3)]);
+    // Site 5's partner uploaded, but its batch is not complete.
+    let partner = context.batch_of(&site(5)).unwrap().iter().find(|id| **id != site(5)).unwrap().clone();
+    assert!(honest.agreed.len() == 4 && !honest.agreed.contains(&partner));
 
     let mut state = waiting.remove(&site(0)).unwrap();
     let before = state.to_secret_bytes();
@@ -395,7 +449,7 @@ fn proposals_that_break_a_rule_are_not_signed() {
         state = refused.state;
         refused.error
     };
-    assert_eq!(refuse(&|p| p.agreed.push(site(4))), AgreeError::AgreedSet);
+    assert_eq!(refuse(&|p| p.agreed.push(partner.clone())), AgreeError::AgreedSet);
     assert_eq!(refuse(&|p| drop(p.agreed.pop())), AgreeError::AgreedSet);
     assert_eq!(refuse(&|p| p.agreed.swap(0, 1)), AgreeError::AgreedSet);
     assert_eq!(refuse(&|p| p.context = Digest::of(b"x")), AgreeError::Context);

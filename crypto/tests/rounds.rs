@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 
 use konclave_crypto::aggregator::Abort;
 use konclave_crypto::batches::scoring_batches;
-use konclave_crypto::{Mode, RoundNumber, SiteId};
+use konclave_crypto::{Digest, MaskGraph, Mode, RoundContext, RoundNumber, SiteId};
 use proptest::prelude::*;
 use support::{Consortium, Losses, encoding, play, site};
 
@@ -135,4 +135,31 @@ fn rounds_follow_each_other_on_one_key_set_up() {
         assert_eq!(opened, expected);
         assert_eq!(opened.len(), if round == 2 { 2 } else { 1 });
     }
+}
+
+#[test]
+fn a_sparse_mask_graph_opens_exactly_with_sites_lost_anywhere() {
+    let mut consortium = Consortium::new(20, 4);
+    let mut context = consortium.context(Mode::Full);
+    let degree = context.least_degree(20).unwrap();
+    context.mask_graph = MaskGraph::Regular { degree };
+    for id in consortium.sites() {
+        let neighbours = context.neighbours(&id);
+        assert_eq!(neighbours.len(), usize::from(degree));
+        assert!(neighbours.iter().all(|peer| context.neighbours(peer).contains(&id) && *peer != id));
+    }
+    // The circle is the job's: no other round has another.
+    let next = RoundContext { round: RoundNumber::new(2).unwrap(), ..context.clone() };
+    assert_eq!(next.neighbours(&site(7)), context.neighbours(&site(7)));
+    let another = RoundContext { roster: Digest::of(b"another roster"), ..context.clone() };
+    assert_ne!(another.neighbours(&site(7)), context.neighbours(&site(7)));
+
+    let losses = Losses {
+        before_upload: BTreeSet::from([site(2), site(11)]),
+        after_upload: BTreeSet::from([site(0), site(19)]),
+        before_unmask: BTreeSet::from([site(5)]),
+    };
+    let (opened, expected) = play(&mut consortium, &context, &losses).unwrap();
+    assert_eq!(opened, expected);
+    assert_eq!(opened[0].sites.len(), 18);
 }

@@ -43,6 +43,8 @@ fn the_default_is_what_the_documents_say() {
         (policy.min_cohort, policy.min_agreed, policy.min_batch, policy.scoring_batch_size),
         (5, 5, 3, 3)
     );
+    assert_eq!((policy.batch_size, policy.complete_graph_sites), (1, 200));
+    assert_eq!(changed("batch_size = 1", "batch_size = 3").unwrap().batch_size, 3);
     assert_eq!((policy.quantisation_bits, policy.guard_bits), (16, 2));
     assert_eq!(policy.approved_purposes, names(&["admet-prediction"]));
     assert_eq!(policy.reward.participation_share_ppm, 100_000);
@@ -83,6 +85,7 @@ fn mistakes_are_named_with_file_line_and_key() {
             "scoring_batch_size",
             "min_batch = 3",
         ),
+        ("batch_size = 1", "batch_size = 2", "batch_size = 1", "batch_size", "scoring_batch_size = 3"),
         ("weight_cap = 8192", "weight_cap = 32768", "weight_cap", "weight_cap", "quantisation_bits = 16"),
         ("[\"admet-prediction\"]", "[]", "approved_purposes", "approved_purposes", "found an empty list"),
         (

@@ -16,16 +16,16 @@ use konclave_crypto::messages::{AgreementSignature, Manifest, ManifestHeader};
 use konclave_crypto::setup::{KeyAdvertisement, PairwiseChains, Roster, advertise};
 use konclave_crypto::site::{AwaitAgreement, AwaitUnmasking, mask};
 use konclave_crypto::{
-    ConsortiumRoot, ConsortiumRootKey, Digest, Encoding, IdentityKey, JobId, MemberRole, Membership,
-    MembershipCertificate, Mode, OpenedSum, RingVector, RoundContext, RoundNumber, SignedContext, SiteFloor,
-    SiteId, TensorEncoding, UnixSeconds, VerifiedContext, body_root, quantise,
+    ConsortiumRoot, ConsortiumRootKey, Digest, Encoding, IdentityKey, JobId, MaskGraph, MemberRole,
+    Membership, MembershipCertificate, Mode, OpenedSum, RingVector, RoundContext, RoundNumber, SignedContext,
+    SiteFloor, SiteId, TensorEncoding, UnixSeconds, VerifiedContext, body_root, quantise,
 };
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 
 pub const NOW: UnixSeconds = UnixSeconds(1_000);
 pub const FLOOR: SiteFloor =
-    SiteFloor { min_sites: 2, min_agreed: 2, min_batch: 2, scoring_batch_size: Some(2) };
+    SiteFloor { min_sites: 2, min_agreed: 2, min_batch: 2, scoring_batch_size: Some(2), batch_size: 1 };
 
 pub fn site(index: usize) -> SiteId {
     format!("site-{index:02}").parse().unwrap()
@@ -155,6 +155,7 @@ impl Consortium {
             threshold: (n * 2 / 3 + 1) as u16,
             min_agreed: 2,
             min_batch: 2,
+            mask_graph: MaskGraph::Complete,
             policy: Digest::of(b"policy"),
             training: Digest::of(b"training"),
             ledger_size: 7,
@@ -167,7 +168,9 @@ impl Consortium {
     }
 
     pub fn verified(&self, context: &RoundContext) -> VerifiedContext {
-        let floor = SiteFloor { scoring_batch_size: Some(context.min_batch), ..FLOOR };
+        let single = context.batches.iter().all(|batch| batch.len() == 1);
+        let batch_size = if single { 1 } else { context.min_batch };
+        let floor = SiteFloor { scoring_batch_size: Some(context.min_batch), batch_size, ..FLOOR };
         self.signed(context.clone()).verify(&self.root(), &self.roster, NOW, &floor).unwrap()
     }
 

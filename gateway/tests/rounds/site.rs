@@ -24,7 +24,8 @@ use serde::de::DeserializeOwned;
 
 use crate::world::{Silent, World, evaluator, member};
 
-const FLOOR: SiteFloor = SiteFloor { min_sites: 5, min_agreed: 5, min_batch: 3, scoring_batch_size: Some(3) };
+const FLOOR: SiteFloor =
+    SiteFloor { min_sites: 5, min_agreed: 5, min_batch: 3, scoring_batch_size: Some(3), batch_size: 1 };
 
 pub struct TestSite {
     pub key: IdentityKey,

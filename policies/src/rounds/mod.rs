@@ -30,6 +30,10 @@ pub struct RoundPolicy {
     pub min_batch: u16,
     /// Sites in a batch of a scoring round; at least `min_batch`.
     pub scoring_batch_size: u16,
+    /// Sites in a batch of an ordinary round: 1, or `scoring_batch_size` for the job's one partition.
+    pub batch_size: u16,
+    /// Largest roster between all of whose sites masks are added; above it the mask graph is regular.
+    pub complete_graph_sites: u16,
     /// Largest clip bound of a tensor's coordinates, in millionths.
     pub clip_micro: u32,
     /// Most bits of a quantised coordinate (q), sign included.
@@ -101,6 +105,8 @@ impl RoundPolicy {
             min_agreed: 0,
             min_batch: 0,
             scoring_batch_size: 0,
+            batch_size: 0,
+            complete_graph_sites: 0,
             clip_micro: 0,
             quantisation_bits: 0,
             guard_bits: 0,
@@ -150,6 +156,11 @@ impl RoundPolicy {
             "scoring_batch_size" if self.scoring_batch_size < self.min_batch => {
                 conflict("min_batch", self.min_batch.into(), "scoring batches must not be smaller")
             }
+            "batch_size" if self.batch_size != 1 && self.batch_size != self.scoring_batch_size => conflict(
+                "scoring_batch_size",
+                self.scoring_batch_size.into(),
+                "a job has one partition: 1, or the size of a scoring batch",
+            ),
             // The weight travels as one more coordinate and must fit the same signed q bits.
             "weight_cap" if u64::from(self.weight_cap) >= 1 << self.quantisation_bits.saturating_sub(1) => {
                 conflict(

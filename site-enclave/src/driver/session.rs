@@ -132,6 +132,7 @@ impl Session {
             min_batch: self.policy.rounds.min_batch,
             scoring_batch_size: (!self.request.scoring_rounds.is_empty())
                 .then_some(self.rounds.scoring_batch_size),
+            batch_size: self.rounds.batch_size,
         }
     }
 

@@ -10,9 +10,9 @@ use konclave_crypto::setup::{
 };
 use konclave_crypto::site::{AwaitAgreement, mask};
 use konclave_crypto::{
-    ConsortiumRootKey, Digest, Encoding, IdentityKey, JobId, MemberRole, Membership, MembershipCertificate,
-    Mode, RingVector, RoundContext, RoundNumber, SignedContext, SiteFloor, SiteId, TensorEncoding,
-    UnixSeconds, VerifiedContext, body_root, quantise,
+    ConsortiumRootKey, Digest, Encoding, IdentityKey, JobId, MaskGraph, MemberRole, Membership,
+    MembershipCertificate, Mode, RingVector, RoundContext, RoundNumber, SignedContext, SiteFloor, SiteId,
+    TensorEncoding, UnixSeconds, VerifiedContext, body_root, quantise,
 };
 use konclave_openapi::jobs::Ciphertexts;
 use rand_chacha::ChaCha20Rng;
@@ -120,6 +120,7 @@ impl World {
             threshold: 3,
             min_agreed: 2,
             min_batch: 2,
+            mask_graph: MaskGraph::Complete,
             policy: Digest::of(b"policy"),
             training: Digest::of(b"training"),
             ledger_size: 7,
@@ -129,7 +130,8 @@ impl World {
     }
 
     fn verified(&self, signed: &SignedContext, roster: &Roster) -> VerifiedContext {
-        let floor = SiteFloor { min_sites: 2, min_agreed: 2, min_batch: 2, scoring_batch_size: None };
+        let floor =
+            SiteFloor { min_sites: 2, min_agreed: 2, min_batch: 2, scoring_batch_size: None, batch_size: 1 };
         signed.verify(&self.root.root(), roster, NOW, &floor).unwrap()
     }
 }

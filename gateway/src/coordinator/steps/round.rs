@@ -7,8 +7,8 @@ use konclave_crypto::aggregator::Abort;
 use konclave_crypto::messages::{AgreementEvidence, AgreementSignature};
 use konclave_crypto::setup::Roster;
 use konclave_crypto::{
-    Digest, Encoding, Mode, RoundContext, RoundNumber, SignedContext, SiteId, TensorEncoding, UnixSeconds,
-    batches,
+    Digest, Encoding, MaskGraph, Mode, RoundContext, RoundNumber, SignedContext, SiteId, TensorEncoding,
+    UnixSeconds, batches,
 };
 use konclave_ledger::records::Record;
 use konclave_openapi::models::ModelManifest;
@@ -36,26 +36,31 @@ pub(super) async fn begin(
     let encoding = encoding(app, job, policy, &roster).await?;
     let sites = u16::try_from(roster.len()).unwrap_or(u16::MAX);
     let head = app.ledger().read(konclave_ledger::Ledger::head).await.map_err(CommandError::from)?;
-    let context = RoundContext {
+    let mut context = RoundContext {
         job: job.job.clone(),
         round,
         model: job.parameters,
         roster: roster.digest(),
-        batches: if scoring {
-            batches::scoring_batches(&roster, policy.scoring_batch_size)
-        } else {
-            batches::singletons(&roster)
+        batches: match policy.batch_size {
+            1 if !scoring => batches::singletons(&roster),
+            _ => batches::scoring_batches(&roster, policy.scoring_batch_size),
         },
         mode: if scoring { Mode::Group } else { Mode::Full },
         encoding,
         threshold: quorum::threshold(sites),
         min_agreed: policy.min_agreed,
         min_batch: policy.min_batch,
+        mask_graph: MaskGraph::Complete,
         policy: job.policy,
         training: job.request.training_digest(),
         ledger_size: head.size,
         ledger_root: to_digest(&head.root),
     };
+    if sites > policy.complete_graph_sites
+        && let Some(degree) = context.least_degree(roster.len())
+    {
+        context.mask_graph = MaskGraph::Regular { degree };
+    }
     context.validate(&roster)?;
     let digest = to_hash(&context.digest());
     let signed = SignedContext::sign(context, app.certificate().clone(), app.identity());

@@ -10,9 +10,9 @@ use konclave_crypto::aggregator::{Agreeing, Collecting, SumSink, Tagging, Unmask
 use konclave_crypto::messages::{AgreementEvidence, Manifest, OpenedUpload, SumTag, TagEvidence};
 use konclave_crypto::setup::{KemCiphertext, KeyAdvertisement, Roster};
 use konclave_crypto::{
-    ConsortiumRootKey, Digest, Encoding, IdentityKey, JobId, MemberRole, Membership, MembershipCertificate,
-    Mode, OpenedSum, RoundContext, RoundNumber, SignedContext, SiteId, TensorEncoding, UnixSeconds,
-    apply_sums,
+    ConsortiumRootKey, Digest, Encoding, IdentityKey, JobId, MaskGraph, MemberRole, Membership,
+    MembershipCertificate, Mode, OpenedSum, RoundContext, RoundNumber, SignedContext, SiteId, TensorEncoding,
+    UnixSeconds, apply_sums,
 };
 use konclave_ledger::checkpoint::log_key;
 use konclave_ledger::dsse::Envelope;
@@ -297,6 +297,7 @@ impl Gateway {
             threshold: quorum::threshold(sites),
             min_agreed: self.policy.min_agreed,
             min_batch: self.policy.min_batch,
+            mask_graph: MaskGraph::Complete,
             policy: self.policy.digest(),
             training: self.request.training_digest(),
             ledger_size: head.size,

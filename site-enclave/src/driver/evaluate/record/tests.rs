@@ -36,6 +36,7 @@ fn context(mode: Mode) -> RoundContext {
         threshold: 3,
         min_agreed: 3,
         min_batch: 2,
+        mask_graph: MaskGraph::Complete,
         policy: Digest::of(b"policy"),
         training: Digest::of(b"training"),
         ledger_size: 1,
