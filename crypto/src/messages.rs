@@ -388,6 +388,32 @@ impl SumTag {
     }
 }
 
+/// What everybody needs to check an opened sum, apart from the sum: published once the tags are settled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct TagEvidence {
+    /// What was opened.
+    pub announcement: SumAnnouncement,
+    /// The tags that sites sent, ascending by site.
+    pub tags: Vec<SumTag>,
+    /// The uploads whose tags are to be computed, ascending by site.
+    pub uploads: Vec<OpenedUpload>,
+}
+
+/// An upload in the sum whose site sent no tag, with what it takes to compute the tag.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct OpenedUpload {
+    /// The site.
+    pub site: SiteId,
+    /// Its opened seeds.
+    pub opened: OpenedSeeds,
+    /// SHA-256 of the masked body, which is its blob's name.
+    pub body: Digest,
+}
+
 /// A site's signed word on an opened sum: it accepts the result, or it found it wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]

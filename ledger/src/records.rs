@@ -42,6 +42,39 @@ pub struct OpenedBatch {
     pub weight: u64,
 }
 
+/// The sum over all sites of a round.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OpenedTotal {
+    /// The blob of the summed coordinates (little-endian i32).
+    pub sum: Hash,
+    /// The sum of the sites' weights.
+    pub weight: u64,
+}
+
+/// A masked upload whose tag everybody computes, because its site sent none.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OpenedUpload {
+    /// The site.
+    pub site: String,
+    /// The blob of the masked body.
+    pub body: Hash,
+}
+
+/// What is known of an opened sum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum SumResult {
+    /// Too few sites have checked it.
+    Pending,
+    /// A quorum checked that it is the sum of what the sites uploaded.
+    Verified,
+    /// Sites found it wrong.
+    Rejected,
+}
+
 /// The parameters of one coalition of a scoring round's batches.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -284,6 +317,12 @@ records! {
         context: Hash,
         /// What was opened.
         batches: Vec<OpenedBatch>,
+        /// The sum over all of it.
+        total: OpenedTotal,
+        /// The digest of the announcement, which sites sign with their tags.
+        announcement: Hash,
+        /// Until when tags are waited for.
+        tag_deadline: u64,
         /// The parameters before.
         parameters_before: Hash,
         /// The parameters after.
@@ -292,6 +331,44 @@ records! {
         #[serde(default, skip_serializing_if = "Option::is_none")] coalitions: Option<Document>,
         /// When evaluations of it no longer count.
         evaluation_deadline: u64,
+    }
+    /// The tags that verify an opened sum are settled.
+    RoundTagged = "round.tagged" {
+        /// The job.
+        job: String,
+        /// The round.
+        round: u32,
+        /// What they verify.
+        announcement: Hash,
+        /// The blob with the tags and, for sites that sent none, what it takes to compute theirs.
+        evidence: Hash,
+        /// Who sent its tag, sorted.
+        tagged: Vec<String>,
+        /// Whose tag is to be computed.
+        uploads: Vec<OpenedUpload>,
+        /// Whose tag is missing and cannot be computed, sorted.
+        missing: Vec<String>,
+        /// Who sent a false tag, sorted.
+        false_tags: Vec<String>,
+        /// Until when the sites' verdicts are waited for.
+        deadline: u64,
+    }
+    /// The sites have said what they found.
+    RoundVerified = "round.verified" {
+        /// The job.
+        job: String,
+        /// The round.
+        round: u32,
+        /// What they checked.
+        announcement: Hash,
+        /// What it comes to.
+        result: SumResult,
+        /// Who accepts the sum and the model after it, sorted.
+        accepted: Vec<String>,
+        /// Who found it wrong, sorted.
+        rejected: Vec<String>,
+        /// The blob with the signed verdicts.
+        evidence: Hash,
     }
     /// Nothing was opened in this round.
     RoundAborted = "round.aborted" {
@@ -445,10 +522,22 @@ mod tests {
                 round: 3,
                 context: hash,
                 batches: vec![OpenedBatch { sites: vec!["site-a".to_owned()], sum: hash, weight: 7 }],
+                total: OpenedTotal { sum: hash, weight: 7 },
+                announcement: hash,
+                tag_deadline: 1_800_000_000,
                 parameters_before: hash,
                 parameters_after: hash,
                 coalitions: None,
                 evaluation_deadline: 1_800_000_000,
+            },
+            Record::RoundVerified {
+                job: "job-1".to_owned(),
+                round: 3,
+                announcement: hash,
+                result: SumResult::Verified,
+                accepted: vec!["site-a".to_owned()],
+                rejected: Vec::new(),
+                evidence: hash,
             },
             Record::EvaluationRecorded {
                 evaluator: "benchmark".to_owned(),

@@ -1,6 +1,7 @@
 //! Rounds of secure aggregation.
 
 use konclave_crypto::{Digest, JobId, RoundNumber, SiteId};
+use konclave_ledger::records::SumResult;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -32,6 +33,12 @@ pub struct Round {
     pub parameters_after: Option<Digest>,
     /// What was opened: one sum, or one for each batch in a scoring round.
     pub openings: Vec<OpeningView>,
+    /// The blob with the proposal and the signatures that fixed the agreed set, once there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agreement_evidence: Option<Digest>,
+    /// How far the verification of the opened sum is, once it is open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verification: Option<Verification>,
     /// When it began (RFC 3339).
     pub started_at: String,
     /// When the phase under way ends (RFC 3339).
@@ -58,6 +65,35 @@ pub enum RoundPhase {
         /// The sites that caused it, where known.
         culprits: Vec<SiteId>,
     },
+}
+
+/// How far the verification of an opened sum is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Verification {
+    /// What it comes to so far.
+    pub result: SumResult,
+    /// The blob with the sum over all sites (little-endian i32): what every site checks.
+    pub total: Digest,
+    /// The sum of the sites' weights.
+    pub weight: u64,
+    /// The digest of the announcement that tags and verdicts are signed for.
+    pub announcement: Digest,
+    /// The blob with the tags, once they are settled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tags: Option<Digest>,
+    /// The sites that sent their tag.
+    pub tagged: Vec<SiteId>,
+    /// The sites whose tag is missing and cannot be computed.
+    pub missing: Vec<SiteId>,
+    /// The sites that sent a false tag.
+    pub false_tags: Vec<SiteId>,
+    /// The sites that accept the sum and the model after it.
+    pub accepted: Vec<SiteId>,
+    /// The sites that found it wrong.
+    pub rejected: Vec<SiteId>,
+    /// Until when tags or verdicts are waited for (RFC 3339).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<String>,
 }
 
 /// One opened sum.

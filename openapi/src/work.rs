@@ -66,6 +66,20 @@ pub enum WorkItem {
         /// The round.
         round: RoundNumber,
     },
+    /// Read what was opened, compute the tag, then PUT it.
+    Tag {
+        /// The job.
+        job: JobId,
+        /// The round.
+        round: RoundNumber,
+    },
+    /// Check the opened sum against all tags, then PUT the verdict.
+    Verify {
+        /// The job.
+        job: JobId,
+        /// The round.
+        round: RoundNumber,
+    },
     /// For the evaluator: score these parameters on the benchmark, POST /v1/evaluations.
     Evaluate {
         /// The job.

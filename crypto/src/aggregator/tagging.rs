@@ -108,6 +108,11 @@ impl Tagging {
         Ok(())
     }
 
+    /// The tags that are here, ascending by site.
+    pub fn tags(&self) -> impl Iterator<Item = &SumTag> {
+        self.tags.values()
+    }
+
     /// The sites whose tag is here.
     #[must_use]
     pub fn tagged_by(&self) -> BTreeSet<SiteId> {

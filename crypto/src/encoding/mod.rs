@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-pub use apply::{ApplyError, OpenedSum, apply_sums};
+pub use apply::{ApplyError, OpenedSum, ServerStep, apply_sums};
 pub use packing::{PackingError, pack, packed_bytes, unpack};
 pub(crate) use packing::{pack_onto, unpack_into};
 pub use quantise::{Quantised, quantise};

@@ -14,7 +14,7 @@ use konclave_crypto::Digest;
 use konclave_openapi::models::Blob;
 use tokio::fs::{self, File};
 
-pub use upload::BlobError;
+pub use upload::{BlobError, BlobWriter};
 
 use crate::folder::{make_folder, sync_folder};
 

@@ -122,6 +122,17 @@ impl BlobStore {
         Ok(digest)
     }
 
+    /// Begins a blob that the gateway itself makes, written piece by piece. Blocks: not for the async threads.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn writer(&self) -> io::Result<BlobWriter> {
+        let temporary = self.temporary_file()?;
+        let file = std::fs::OpenOptions::new().write(true).create_new(true).open(&temporary.path)?;
+        let file = io::BufWriter::with_capacity(1 << 16, file);
+        Ok(BlobWriter { store: self.clone(), temporary, file, hash: Context::new(&SHA256) })
+    }
+
     /// Replaces a small file in one step, by way of a temporary file of its own; durable on return.
     pub(super) fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         let mut temporary = self.temporary_file()?;
@@ -137,6 +148,44 @@ impl BlobStore {
         let mut name = [0; 16];
         getrandom::fill(&mut name).map_err(io::Error::other)?;
         Ok(Temporary { path: self.temporary().join(hex::encode(name)), published: false })
+    }
+}
+
+/// A blob on its way in. Dropped before it is finished, nothing of it stays.
+pub struct BlobWriter {
+    store: BlobStore,
+    temporary: Temporary,
+    file: io::BufWriter<std::fs::File>,
+    hash: Context,
+}
+
+impl BlobWriter {
+    /// Gives the blob its name; durable on return.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn finish(mut self) -> io::Result<Digest> {
+        self.file.flush()?;
+        self.file.get_ref().sync_all()?;
+        let digest: [u8; 32] = self.hash.finish().as_ref().try_into().map_err(io::Error::other)?;
+        let digest = Digest(digest);
+        if !self.store.exists(&digest) {
+            self.store.publish(&self.temporary.path, &digest)?;
+            self.temporary.published = true;
+        }
+        Ok(digest)
+    }
+}
+
+impl io::Write for BlobWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.hash.update(bytes.get(..written).unwrap_or_default());
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
     }
 }
 

@@ -31,6 +31,8 @@ pub struct JobFacts {
     pub scoring_rounds: BTreeSet<u32>,
     /// The round under way.
     pub round: Option<RoundFacts>,
+    /// The last round, if its sum is open and not verified yet.
+    pub verification: Option<VerificationFacts>,
     /// A scoring round whose evaluations are complete and whose contribution is not scored yet.
     pub to_score: Option<RoundNumber>,
     /// Until when evaluations are waited for; absent when none is missing.
@@ -133,6 +135,36 @@ pub enum RoundStage {
     },
 }
 
+/// What is known of the verification of an opened sum.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VerificationFacts {
+    /// The round.
+    pub round: RoundNumber,
+    /// Where it stands.
+    pub stage: VerificationStage,
+}
+
+/// Where the verification of an opened sum stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum VerificationStage {
+    /// Sites send their tags.
+    Tagging {
+        /// Until when.
+        deadline: UnixSeconds,
+        /// Who has not.
+        missing: BTreeSet<SiteId>,
+    },
+    /// Sites check the sum.
+    Checking {
+        /// Until when.
+        deadline: UnixSeconds,
+        /// Who has said nothing.
+        silent: BTreeSet<SiteId>,
+        /// Whether the tags are there that it takes.
+        possible: bool,
+    },
+}
+
 /// What to do next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
@@ -171,6 +203,16 @@ pub enum Step {
     },
     /// Open the sums.
     OpenRound {
+        /// The round.
+        round: RoundNumber,
+    },
+    /// Settle the tags of an opened sum.
+    SettleTags {
+        /// The round.
+        round: RoundNumber,
+    },
+    /// Write down what the sites found.
+    CloseVerification {
         /// The round.
         round: RoundNumber,
     },
@@ -239,6 +281,9 @@ fn set_up(
 }
 
 fn decide_running(job: &JobFacts, now: UnixSeconds) -> Option<Step> {
+    if let Some(verification) = &job.verification {
+        return decide_verification(verification, now);
+    }
     if let Some(round) = job.to_score {
         return Some(Step::Score { round });
     }
@@ -309,6 +354,19 @@ fn decide_round(facts: &RoundFacts, now: UnixSeconds) -> Option<Step> {
     }
 }
 
+/// No round begins before the sum of the last one is verified: sites train only on what they have checked.
+fn decide_verification(facts: &VerificationFacts, now: UnixSeconds) -> Option<Step> {
+    let round = facts.round;
+    match &facts.stage {
+        VerificationStage::Tagging { deadline, missing } => {
+            (missing.is_empty() || now >= *deadline).then_some(Step::SettleTags { round })
+        }
+        VerificationStage::Checking { deadline, silent, possible } => {
+            (silent.is_empty() || !possible || now >= *deadline).then_some(Step::CloseVerification { round })
+        }
+    }
+}
+
 /// Why the masks cannot be removed, with who complained of whom: also complaints too few to blame anybody are told.
 fn unmasking_fault(complaints: &BTreeMap<SiteId, BTreeSet<SiteId>>) -> String {
     if complaints.is_empty() {
@@ -356,6 +414,7 @@ mod tests {
             next_round: Some(RoundNumber::FIRST),
             scoring_rounds: BTreeSet::from([2]),
             round: None,
+            verification: None,
             to_score: None,
             evaluations_until: None,
             reward_stated: false,
@@ -364,6 +423,31 @@ mod tests {
 
     fn in_round(stage: RoundStage) -> JobFacts {
         JobFacts { round: Some(RoundFacts { round: RoundNumber::FIRST, stage }), ..running() }
+    }
+
+    fn verifying(stage: VerificationStage) -> JobFacts {
+        let verification = Some(VerificationFacts { round: RoundNumber::FIRST, stage });
+        JobFacts { verification, rounds_opened: 3, ..running() }
+    }
+
+    #[test]
+    fn nothing_goes_on_before_the_last_sum_is_verified() {
+        let tagging = |missing: &[&str]| {
+            verifying(VerificationStage::Tagging { deadline: at(100), missing: sites(missing) })
+        };
+        assert_eq!(decide(&tagging(&["a"]), at(99)), None);
+        let settle = Some(Step::SettleTags { round: RoundNumber::FIRST });
+        assert_eq!(decide(&tagging(&[]), at(1)), settle);
+        assert_eq!(decide(&tagging(&["a"]), at(100)), settle);
+        let checking = |silent: &[&str], possible| {
+            let silent = sites(silent);
+            verifying(VerificationStage::Checking { deadline: at(100), silent, possible })
+        };
+        assert_eq!(decide(&checking(&["a"], true), at(99)), None);
+        let close = Some(Step::CloseVerification { round: RoundNumber::FIRST });
+        assert_eq!(decide(&checking(&[], true), at(1)), close);
+        assert_eq!(decide(&checking(&["a"], false), at(1)), close);
+        assert_eq!(decide(&checking(&["a"], true), at(100)), close);
     }
 
     fn consent(answered: usize, accepted: &[&str]) -> JobFacts {

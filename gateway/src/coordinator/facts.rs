@@ -6,12 +6,12 @@ use std::sync::PoisonError;
 use konclave_crypto::{JobId, MemberRole, SiteId, UnixSeconds};
 use konclave_policies::rounds::RoundPolicy;
 
-use super::decide::{JobFacts, JobStage, RoundFacts, RoundStage};
+use super::decide::{JobFacts, JobStage, RoundFacts, RoundStage, VerificationFacts, VerificationStage};
 use super::evaluations::{complete_scores, is_scored, needed};
 use super::live::{LiveRound, RebuildError, Stage};
 use super::{CoordinatorError, agreed_size};
 use crate::core::App;
-use crate::projections::{JobState, PhaseState, RoundState};
+use crate::projections::{JobState, OpenedState, PhaseState, RoundState, VerificationState};
 use crate::rounds_store::{Kind, RoundKey, StoreError};
 
 /// What is known of a job now; nothing if there is no such job.
@@ -23,6 +23,12 @@ pub async fn gather(app: &App, id: &JobId) -> Result<Option<JobFacts>, Coordinat
     let stage = stage(app, &job, &policy).await?;
     let round = match job.current_round() {
         Some(round) if stage == JobStage::Running => Some(round_facts(app, &job, round, &policy).await?),
+        Some(_) | None => None,
+    };
+    let verification = match job.unverified_round() {
+        Some((round, opened)) if stage == JobStage::Running => {
+            Some(verification_facts(app, &job, round, opened).await?)
+        }
         Some(_) | None => None,
     };
     let (to_score, evaluations_until) = evaluation_facts(app, &job).await?;
@@ -38,6 +44,7 @@ pub async fn gather(app: &App, id: &JobId) -> Result<Option<JobFacts>, Coordinat
         next_round,
         scoring_rounds: job.scoring_rounds.clone(),
         round,
+        verification,
         to_score,
         evaluations_until,
         reward_stated: job.statement.is_some(),
@@ -139,8 +146,45 @@ fn round_stage(
                 believed: (2 * usize::from(live.context().threshold)).saturating_sub(job.cohort.len()).max(1),
             }
         }
-        Stage::Opening => RoundStage::Opening,
+        Stage::Opening | Stage::Tagging => RoundStage::Opening,
     }
+}
+
+async fn verification_facts(
+    app: &App,
+    job: &JobState,
+    round: &RoundState,
+    opened: &OpenedState,
+) -> Result<VerificationFacts, CoordinatorError> {
+    let key = RoundKey { job: job.job.clone(), round: round.round };
+    let stage = match &opened.verification {
+        VerificationState::Checking { tags, deadline } => {
+            let said = app.blocking(move |app| Ok(app.rounds().senders(&Kind::Verdict(&key))?)).await?;
+            VerificationStage::Checking {
+                deadline: *deadline,
+                silent: without(&job.cohort, &said),
+                possible: tags.missing.is_empty(),
+            }
+        }
+        VerificationState::Tagging { deadline } => {
+            let missing = match app.live_round(&key).await {
+                Ok(live) => live.lock().unwrap_or_else(PoisonError::into_inner).tagged_by().1,
+                // What is lost cannot be waited for: the tags are settled with what is there.
+                Err(CoordinatorError::Rebuild(error))
+                    if !matches!(error, RebuildError::Store(StoreError::Io(_))) =>
+                {
+                    tracing::warn!(%key, %error, "the tags cannot be gathered");
+                    BTreeSet::new()
+                }
+                Err(error) => return Err(error),
+            };
+            VerificationStage::Tagging { deadline: *deadline, missing }
+        }
+        VerificationState::Settled { .. } => {
+            return Err(CoordinatorError::Missing { what: format!("an unverified sum of {key}") });
+        }
+    };
+    Ok(VerificationFacts { round: round.round, stage })
 }
 
 type EvaluationFacts = (Option<konclave_crypto::RoundNumber>, Option<UnixSeconds>);

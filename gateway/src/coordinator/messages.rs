@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::PoisonError;
 
+use konclave_crypto::messages::SumVerdict;
 use konclave_crypto::setup::{KemCiphertext, KeyAdvertisement};
 use konclave_crypto::{JobId, SiteId};
 use konclave_openapi::problem::FieldError;
@@ -11,7 +12,7 @@ use super::CoordinatorError;
 use super::live::{LiveRound, MessageError};
 use crate::core::{App, CommandError};
 use crate::error::ApiError;
-use crate::projections::{JobState, OutcomeState, PhaseState};
+use crate::projections::{JobState, OutcomeState, PhaseState, VerificationState};
 use crate::rounds_store::{Kind, RoundKey, RoundsStore, StoreError};
 
 impl From<StoreError> for ApiError {
@@ -206,13 +207,70 @@ impl App {
         .await
     }
 
+    /// Takes a site's verdict on an opened sum; durable on return.
+    ///
+    /// # Errors
+    /// [`ApiError`]; nothing was kept.
+    pub async fn take_verdict(
+        &self,
+        key: &RoundKey,
+        site: &SiteId,
+        verdict: SumVerdict,
+    ) -> Result<(), ApiError> {
+        let held = self.lock_job(&key.job).await;
+        let known = self.job_of_site(&key.job, site)?;
+        let roster = self.roster(&key.job).await?;
+        let (key, sender) = (key.clone(), site.clone());
+        self.blocking_api(move |app| {
+            let _held = held;
+            let kind = Kind::Verdict(&key);
+            if app.rounds().known(&kind, &sender, &verdict)?.is_some() {
+                return Ok(());
+            }
+            let round = known.rounds.get(&key.round);
+            let opened = round.and_then(|round| round.opened().map(|opened| (round.context, opened)));
+            let Some((context, opened)) = opened else {
+                return Err(ApiError::wrong_round(format!("the sum of {key} is not open")));
+            };
+            match opened.verification {
+                VerificationState::Checking { .. } => {}
+                VerificationState::Tagging { .. } => {
+                    return Err(ApiError::wrong_round(format!("the tags of {key} are not settled yet")));
+                }
+                VerificationState::Settled { .. } => {
+                    return Err(ApiError::wrong_round(format!("the verdicts on {key} are closed")));
+                }
+            }
+            if verdict.context != context || verdict.announcement != opened.announcement {
+                return Err(ApiError::rejected(format!("the verdict of {sender} is for another opening")));
+            }
+            if !verdict.verify(&roster) {
+                return Err(ApiError::rejected(format!("the signature of {sender} does not hold")));
+            }
+            if !verdict.accepted {
+                tracing::error!(%key, site = %sender, "a site found the opened sum wrong");
+            }
+            app.rounds().put(&kind, &sender, &verdict)?;
+            app.notify();
+            Ok(())
+        })
+        .await
+    }
+
     /// Names the phase, where a message comes too early or too late for its round.
     fn check_under_way(&self, key: &RoundKey, site: &SiteId) -> Result<(), ApiError> {
         let known = self.job_of_site(&key.job, site)?;
         match known.rounds.get(&key.round).map(|round| &round.outcome) {
             Some(OutcomeState::Open) if known.phase == PhaseState::Running => Ok(()),
             Some(OutcomeState::Open) => Err(wrong_phase(&known, "messages of rounds", "running")),
-            Some(OutcomeState::Opened(_)) => Err(ApiError::wrong_round(format!("{key} is opened"))),
+            Some(OutcomeState::Opened(opened)) => match &opened.verification {
+                VerificationState::Tagging { .. } if known.phase == PhaseState::Running => Ok(()),
+                VerificationState::Tagging { .. }
+                | VerificationState::Checking { .. }
+                | VerificationState::Settled { .. } => {
+                    Err(ApiError::wrong_round(format!("{key} is opened, and its tags are settled")))
+                }
+            },
             Some(OutcomeState::Aborted { reason, .. }) => {
                 Err(ApiError::wrong_round(format!("{key} was aborted: {reason}")))
             }

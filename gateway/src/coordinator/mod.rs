@@ -26,7 +26,7 @@ pub use decide::Step;
 pub use facts::gather;
 
 use crate::core::{App, CommandError, Held};
-use crate::projections::{JobState, RoundState};
+use crate::projections::{JobState, OutcomeState, RoundState};
 use crate::rounds_store::{Kind, RoundKey, StoreError};
 use live::{LiveRound, RebuildError};
 
@@ -127,10 +127,7 @@ fn sweep(app: &App) {
     let over: Vec<RoundKey> = {
         let state = app.state();
         let rounds = state.jobs.values().flat_map(|job| {
-            let over = job
-                .rounds
-                .values()
-                .filter(|round| job.is_over() || round.outcome != crate::projections::OutcomeState::Open);
+            let over = job.rounds.values().filter(|round| job.is_over() || has_closed(&round.outcome));
             over.map(|round| RoundKey { job: job.job.clone(), round: round.round })
         });
         rounds.collect()
@@ -139,6 +136,15 @@ fn sweep(app: &App) {
         if let Err(error) = app.rounds().close_round(&key) {
             tracing::warn!(%key, %error, "the messages of a closed round could not be deleted");
         }
+    }
+}
+
+/// Whether a round's messages are of no use any more.
+fn has_closed(outcome: &OutcomeState) -> bool {
+    match outcome {
+        OutcomeState::Open => false,
+        OutcomeState::Opened(opened) => opened.verification.tags().is_some(),
+        OutcomeState::Aborted { .. } => true,
     }
 }
 
@@ -224,14 +230,24 @@ impl App {
         let round = {
             let state = self.state();
             let job = state.jobs.get(&key.job).filter(|job| !job.is_over()).ok_or_else(missing)?;
-            job.current_round().filter(|round| round.round == key.round).cloned().ok_or_else(missing)?
+            let tagging = || job.unverified_round().map(|(round, _)| round);
+            let under_way = job.current_round().or_else(tagging);
+            under_way.filter(|round| round.round == key.round).cloned().ok_or_else(missing)?
         };
+        if has_closed(&round.outcome) {
+            return Err(missing());
+        }
         let context = self.signed_context(&round).await?.context;
         let roster = self.roster(&key.job).await?;
         let key = key.clone();
         self.blocking(move |app| {
             let _held = held;
-            let rebuilt = LiveRound::rebuild(app.rounds(), key, context, &roster, round.agreed.is_some())?;
+            let rebuilt = match round.outcome {
+                OutcomeState::Opened(_) => LiveRound::rebuild_tagging(app.rounds(), key, context, &roster)?,
+                OutcomeState::Open | OutcomeState::Aborted { .. } => {
+                    LiveRound::rebuild(app.rounds(), key, context, &roster, round.agreed.is_some())?
+                }
+            };
             Ok(app.live().insert(rebuilt))
         })
         .await

@@ -9,7 +9,7 @@ use super::CoordinatorError;
 use super::evaluations::{is_scored, needed};
 use super::live::{LiveRound, Stage};
 use crate::core::App;
-use crate::projections::{JobState, PhaseState, RoundState};
+use crate::projections::{JobState, OpenedState, PhaseState, RoundState, VerificationState};
 use crate::rounds_store::{Kind, RoundKey};
 
 /// The member's to-do list, oldest job first.
@@ -63,7 +63,10 @@ async fn of_site(app: &App, job: &JobState, site: &SiteId) -> Result<Option<Work
         }
         PhaseState::Running if job.cohort.contains(site) => match job.current_round() {
             Some(round) => of_site_in_round(app, job, round, site).await,
-            None => Ok(None),
+            None => match job.unverified_round() {
+                Some((round, opened)) => of_site_in_verification(app, job, round, opened, site).await,
+                None => Ok(None),
+            },
         },
         PhaseState::AdvertiseKeys { .. }
         | PhaseState::Encapsulate { .. }
@@ -90,6 +93,25 @@ async fn of_site_in_round(
     Ok(item(&live, key, site))
 }
 
+async fn of_site_in_verification(
+    app: &App,
+    job: &JobState,
+    round: &RoundState,
+    opened: &OpenedState,
+    site: &SiteId,
+) -> Result<Option<WorkItem>, CoordinatorError> {
+    match &opened.verification {
+        VerificationState::Tagging { .. } => of_site_in_round(app, job, round, site).await,
+        VerificationState::Checking { tags, .. } if tags.missing.is_empty() => {
+            let key = RoundKey { job: job.job.clone(), round: round.round };
+            let said = app.blocking(move |app| Ok(app.rounds().senders(&Kind::Verdict(&key))?)).await?;
+            let item = WorkItem::Verify { job: job.job.clone(), round: round.round };
+            Ok((!said.contains(site)).then_some(item))
+        }
+        VerificationState::Checking { .. } | VerificationState::Settled { .. } => Ok(None),
+    }
+}
+
 fn item(live: &LiveRound, key: RoundKey, site: &SiteId) -> Option<WorkItem> {
     let RoundKey { job, round } = key;
     match live.stage() {
@@ -103,6 +125,7 @@ fn item(live: &LiveRound, key: RoundKey, site: &SiteId) -> Option<WorkItem> {
             (asked && !live.unmasked_by().0.contains(site)).then_some(WorkItem::Unmask { job, round })
         }
         Stage::Opening => None,
+        Stage::Tagging => live.tagged_by().1.contains(site).then_some(WorkItem::Tag { job, round }),
     }
 }
 

@@ -23,7 +23,7 @@ use konclave_crypto::{ConsortiumRoot, Digest, IdentityKey, MembershipCertificate
 use konclave_policies::authorization::Authorizer;
 use tokio::sync::watch;
 
-pub use audience::{EVALUATORS_ONLY, EntryAudience, EntryReader};
+pub use audience::{EVALUATORS_ONLY, EntryAudience, EntryReader, MEMBERS_ONLY};
 pub use caller::{Caller, IdempotencyKey};
 pub use clock::Clock;
 pub use commands::{CommandError, Entry, Held};

@@ -213,6 +213,8 @@ impl State {
             round @ (Record::RoundContext { .. }
             | Record::RoundAgreed { .. }
             | Record::RoundOpened { .. }
+            | Record::RoundTagged { .. }
+            | Record::RoundVerified { .. }
             | Record::RoundAborted { .. }
             | Record::ParticipationRecorded { .. }) => self.fold_round(place, round)?,
         }
@@ -233,6 +235,8 @@ fn job_of(record: &Record) -> Option<&str> {
         | Record::RoundContext { job, .. }
         | Record::RoundAgreed { job, .. }
         | Record::RoundOpened { job, .. }
+        | Record::RoundTagged { job, .. }
+        | Record::RoundVerified { job, .. }
         | Record::RoundAborted { job, .. }
         | Record::ParticipationRecorded { job, .. }
         | Record::EvaluationRecorded { job, .. }

@@ -8,7 +8,7 @@ use konclave_ledger::records::Record;
 use super::apply::Place;
 use super::{
     AgreedState, ConsentState, FoldError, JobState, OpenedState, OutcomeState, ParticipationState,
-    PhaseState, RoundState, State, StatementState, to_digest,
+    PhaseState, RoundState, State, StatementState, TagsState, VerificationState, to_digest,
 };
 
 impl State {
@@ -116,10 +116,11 @@ impl State {
                 };
                 place.job(self, &job)?.rounds.insert(number, begun);
             }
-            Record::RoundAgreed { job, round, agreed, signed, deadline, .. } => {
+            Record::RoundAgreed { job, round, agreed, signed, evidence, deadline } => {
                 let agreement = AgreedState {
                     agreed: place.sites("agreed", &agreed)?,
                     signed: place.sites("signed", &signed)?,
+                    evidence: to_digest(&evidence),
                     deadline: UnixSeconds(deadline),
                 };
                 round_of(self, place, &job, round)?.agreed = Some(agreement);
@@ -128,6 +129,9 @@ impl State {
                 job,
                 round,
                 batches,
+                total,
+                announcement,
+                tag_deadline,
                 parameters_after,
                 coalitions,
                 evaluation_deadline,
@@ -136,11 +140,44 @@ impl State {
                 let parameters_after = to_digest(&parameters_after);
                 round_of(self, place, &job, round)?.outcome = OutcomeState::Opened(OpenedState {
                     batches,
+                    total,
+                    announcement: to_digest(&announcement),
+                    verification: VerificationState::Tagging { deadline: UnixSeconds(tag_deadline) },
                     parameters_after,
                     coalitions,
                     evaluation_deadline: UnixSeconds(evaluation_deadline),
                 });
                 place.job(self, &job)?.parameters = parameters_after;
+            }
+            Record::RoundTagged {
+                job,
+                round,
+                evidence,
+                tagged,
+                uploads,
+                missing,
+                false_tags,
+                deadline,
+                ..
+            } => {
+                let tags = TagsState {
+                    evidence: to_digest(&evidence),
+                    tagged: place.sites("tagged", &tagged)?,
+                    uploads,
+                    missing: place.sites("missing", &missing)?,
+                    false_tags: place.sites("false_tags", &false_tags)?,
+                };
+                let deadline = UnixSeconds(deadline);
+                opened_of(self, place, &job, round)?.verification =
+                    VerificationState::Checking { tags, deadline };
+            }
+            Record::RoundVerified { job, round, result, accepted, rejected, .. } => {
+                let accepted = place.sites("accepted", &accepted)?;
+                let rejected = place.sites("rejected", &rejected)?;
+                let opened = opened_of(self, place, &job, round)?;
+                let untagged = place.unknown("settled tags", format!("{job}/{round}"));
+                let tags = opened.verification.tags().cloned().ok_or(untagged)?;
+                opened.verification = VerificationState::Settled { tags, result, accepted, rejected };
             }
             Record::RoundAborted { job, round, reason, culprits } => {
                 let culprits = place.sites("culprits", &culprits)?;
@@ -168,4 +205,17 @@ fn round_of<'a>(
     let number: RoundNumber = place.round(round)?;
     let unknown = place.unknown("round", format!("{job}/{round}"));
     place.job(state, job)?.rounds.get_mut(&number).ok_or(unknown)
+}
+
+fn opened_of<'a>(
+    state: &'a mut State,
+    place: &Place,
+    job: &str,
+    round: u32,
+) -> Result<&'a mut OpenedState, FoldError> {
+    let unopened = place.unknown("opened round", format!("{job}/{round}"));
+    match &mut round_of(state, place, job, round)?.outcome {
+        OutcomeState::Opened(opened) => Ok(opened),
+        OutcomeState::Open | OutcomeState::Aborted { .. } => Err(unopened),
+    }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use konclave_crypto::{Digest, JobId, RoundNumber, SiteId, UnixSeconds};
 use konclave_openapi::jobs::NewJob;
 
-use super::rounds::{OutcomeState, RoundState};
+use super::rounds::{OpenedState, OutcomeState, RoundState};
 use super::scores::{ContributionState, StatementState};
 
 /// A job as the ledger tells it.
@@ -110,6 +110,14 @@ impl JobState {
     #[must_use]
     pub fn current_round(&self) -> Option<&RoundState> {
         self.rounds.values().next_back().filter(|round| round.outcome == OutcomeState::Open)
+    }
+
+    /// The last round, if its sum is open and not verified yet.
+    #[must_use]
+    pub fn unverified_round(&self) -> Option<(&RoundState, &OpenedState)> {
+        let round = self.rounds.values().next_back()?;
+        let opened = round.opened().filter(|opened| !opened.verification.is_settled())?;
+        Some((round, opened))
     }
 
     /// How many rounds in a row were aborted, up to now.

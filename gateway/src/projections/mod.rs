@@ -21,7 +21,9 @@ use konclave_policies::rounds::RoundPolicy;
 
 pub use jobs::{ConsentState, JobState, PhaseState};
 pub use members::{ClientState, DepositState, ModelState, SiteState};
-pub use rounds::{AgreedState, OpenedState, OutcomeState, ParticipationState, RoundState};
+pub use rounds::{
+    AgreedState, OpenedState, OutcomeState, ParticipationState, RoundState, TagsState, VerificationState,
+};
 pub use scores::{ContributionState, EvaluationState, StatementState};
 
 /// Everything that follows from the ledger's entries.

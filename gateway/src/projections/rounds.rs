@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use konclave_crypto::{Digest, RoundNumber, SiteId, UnixSeconds};
-use konclave_ledger::records::{Document, OpenedBatch};
+use konclave_ledger::records::{Document, OpenedBatch, OpenedTotal, OpenedUpload, SumResult};
 
 /// A round.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,6 +39,8 @@ pub struct AgreedState {
     pub agreed: Vec<SiteId>,
     /// The sites that signed it.
     pub signed: Vec<SiteId>,
+    /// The blob with the proposal and the signatures.
+    pub evidence: Digest,
     /// When unmasking closes.
     pub deadline: UnixSeconds,
 }
@@ -64,12 +66,78 @@ pub enum OutcomeState {
 pub struct OpenedState {
     /// One sum, or one for each batch of a scoring round.
     pub batches: Vec<OpenedBatch>,
+    /// The sum over all sites.
+    pub total: OpenedTotal,
+    /// What tags and verdicts are signed for.
+    pub announcement: Digest,
+    /// How far its verification is.
+    pub verification: VerificationState,
     /// The parameters after.
     pub parameters_after: Digest,
     /// In a scoring round, the parameters of every coalition.
     pub coalitions: Option<Document>,
     /// When evaluations of it no longer count.
     pub evaluation_deadline: UnixSeconds,
+}
+
+/// How far the verification of an opened sum is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum VerificationState {
+    /// The agreed sites send their tags.
+    Tagging {
+        /// Until when.
+        deadline: UnixSeconds,
+    },
+    /// The tags are settled, and sites say what they find.
+    Checking {
+        /// The tags.
+        tags: TagsState,
+        /// Until when.
+        deadline: UnixSeconds,
+    },
+    /// It is over.
+    Settled {
+        /// The tags.
+        tags: TagsState,
+        /// What it comes to.
+        result: SumResult,
+        /// Who accepts.
+        accepted: Vec<SiteId>,
+        /// Who found it wrong.
+        rejected: Vec<SiteId>,
+    },
+}
+
+/// The tags of an opened sum.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TagsState {
+    /// The blob with them.
+    pub evidence: Digest,
+    /// Who sent its own.
+    pub tagged: Vec<SiteId>,
+    /// Whose tag is computed from a body.
+    pub uploads: Vec<OpenedUpload>,
+    /// Whose tag is missing for good.
+    pub missing: Vec<SiteId>,
+    /// Who sent a false one.
+    pub false_tags: Vec<SiteId>,
+}
+
+impl VerificationState {
+    /// The tags, once settled.
+    #[must_use]
+    pub fn tags(&self) -> Option<&TagsState> {
+        match self {
+            Self::Tagging { .. } => None,
+            Self::Checking { tags, .. } | Self::Settled { tags, .. } => Some(tags),
+        }
+    }
+
+    /// Whether nothing more is waited for.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        matches!(self, Self::Settled { .. })
+    }
 }
 
 /// What one site did in an opened round.

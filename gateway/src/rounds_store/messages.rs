@@ -11,6 +11,9 @@ use serde::de::DeserializeOwned;
 use super::{RoundKey, RoundsStore};
 use crate::folder::{Access, make_folder, replace, sync_folder};
 
+const PROPOSAL: &str = "proposal.json";
+const OPENING: &str = "opening.json";
+
 /// What a message is, and where it belongs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind<'a> {
@@ -24,6 +27,10 @@ pub enum Kind<'a> {
     Agreement(&'a RoundKey),
     /// A site's answer to the unmasking request.
     Unmasking(&'a RoundKey),
+    /// A site's tag for the opened sum.
+    Tag(&'a RoundKey),
+    /// A site's verdict on the opened sum.
+    Verdict(&'a RoundKey),
 }
 
 /// How a message was stored.
@@ -70,6 +77,8 @@ impl Kind<'_> {
             Self::Manifest(_) => "manifest",
             Self::Agreement(_) => "agreement signature",
             Self::Unmasking(_) => "unmasking response",
+            Self::Tag(_) => "tag",
+            Self::Verdict(_) => "verdict",
         }
     }
 
@@ -80,6 +89,8 @@ impl Kind<'_> {
             Self::Manifest(round) => store.round(round).join("manifests"),
             Self::Agreement(round) => store.round(round).join("agreements"),
             Self::Unmasking(round) => store.round(round).join("unmaskings"),
+            Self::Tag(round) => store.round(round).join("tags"),
+            Self::Verdict(round) => store.round(round).join("verdicts"),
         }
     }
 }
@@ -152,14 +163,7 @@ impl RoundsStore {
     /// # Errors
     /// [`StoreError`].
     pub fn put_proposal<T: Serialize>(&self, key: &RoundKey, proposal: &T) -> Result<(), StoreError> {
-        let folder = self.round(key);
-        let path = folder.join("proposal.json");
-        if path.exists() {
-            return Ok(());
-        }
-        self.make_path(&folder)?;
-        let bytes = serde_json::to_vec(proposal).map_err(StoreError::Encode)?;
-        Ok(replace(&path, &bytes, Access::Secret)?)
+        self.put_first(key, PROPOSAL, proposal)
     }
 
     /// The stored proposal.
@@ -167,7 +171,38 @@ impl RoundsStore {
     /// # Errors
     /// [`StoreError`].
     pub fn proposal<T: DeserializeOwned>(&self, key: &RoundKey) -> Result<Option<T>, StoreError> {
-        let path = self.round(key).join("proposal.json");
+        self.first(key, PROPOSAL)
+    }
+
+    /// Stores what was opened, with the opened seeds, durably, before the ledger names it. The first one stands.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn put_opening<T: Serialize>(&self, key: &RoundKey, opening: &T) -> Result<(), StoreError> {
+        self.put_first(key, OPENING, opening)
+    }
+
+    /// What was opened.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn opening<T: DeserializeOwned>(&self, key: &RoundKey) -> Result<Option<T>, StoreError> {
+        self.first(key, OPENING)
+    }
+
+    fn put_first<T: Serialize>(&self, key: &RoundKey, name: &str, value: &T) -> Result<(), StoreError> {
+        let folder = self.round(key);
+        let path = folder.join(name);
+        if path.exists() {
+            return Ok(());
+        }
+        self.make_path(&folder)?;
+        let bytes = serde_json::to_vec(value).map_err(StoreError::Encode)?;
+        Ok(replace(&path, &bytes, Access::Secret)?)
+    }
+
+    fn first<T: DeserializeOwned>(&self, key: &RoundKey, name: &str) -> Result<Option<T>, StoreError> {
+        let path = self.round(key).join(name);
         match std::fs::read(&path) {
             Ok(bytes) => serde_json::from_slice(&bytes)
                 .map(Some)
@@ -177,8 +212,9 @@ impl RoundsStore {
         }
     }
 
-    /// Deletes what could one day help to unmask a single site: masked bodies, sealed shares and unmasking responses. Called once
-    /// the ledger says how the round ended; calling it again is no news.
+    /// Deletes what could one day help to unmask a single site: masked bodies, sealed shares, unmasking responses and
+    /// opened seeds. Called once the ledger says that the round was aborted, or that its tags are settled; calling it again
+    /// is no news.
     ///
     /// # Errors
     /// Those of the file system.
@@ -189,7 +225,10 @@ impl RoundsStore {
                 Ok(()) | Err(_) => {}
             }
         }
-        Ok(())
+        match std::fs::remove_file(self.round(key).join(OPENING)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            Ok(()) | Err(_) => Ok(()),
+        }
     }
 
     /// Makes a folder below the store with every name on the way durable.

@@ -2,14 +2,15 @@
 //!
 //! ```text
 //! rounds/<job>/setup/{keys,ciphertexts}/<site>.json
-//! rounds/<job>/<round>/{manifests,agreements,unmaskings}/<site>.json
+//! rounds/<job>/<round>/{manifests,agreements,unmaskings,tags,verdicts}/<site>.json
 //! rounds/<job>/<round>/bodies/<site>.{masked,progress}
-//! rounds/<job>/<round>/proposal.json
+//! rounds/<job>/<round>/{proposal,opening}.json
 //! ```
 //! A message is durable before it is acknowledged: temporary file, fsync, rename, fsync of the folder. The first
 //! message of a site stands; the same one again is no news; a different one is refused. Masked bodies, manifests with
-//! their sealed shares, and unmasking responses are deleted when the round closes; the proposal, which holds every
-//! signed manifest header, and the agreement signatures stay as the evidence behind `round.agreed`.
+//! their sealed shares, unmasking responses and opened seeds are deleted when the round closes; the proposal, which holds
+//! every signed manifest header, the agreement signatures, tags and verdicts stay as the evidence behind the ledger's
+//! entries.
 
 mod bodies;
 mod messages;

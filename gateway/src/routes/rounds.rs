@@ -3,7 +3,8 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use konclave_crypto::messages::{
-    AgreementProposal, AgreementSignature, Manifest, UnmaskingRequest, UnmaskingResponse,
+    AgreementProposal, AgreementSignature, Manifest, SumTag, SumVerdict, TaggingRequest, UnmaskingRequest,
+    UnmaskingResponse,
 };
 use konclave_crypto::{JobId, RoundNumber, SiteId};
 use konclave_openapi::page::{Page, PageQuery};
@@ -30,6 +31,8 @@ pub fn router() -> OpenApiRouter<App> {
         .routes(routes!(read_agreement))
         .routes(routes!(sign_agreement))
         .routes(routes!(read_unmasking, answer_unmasking))
+        .routes(routes!(read_tagging, send_tag))
+        .routes(routes!(send_verdict))
 }
 
 /// List the rounds of a job
@@ -166,6 +169,60 @@ async fn answer_unmasking(
     let (key, sender) = (seat.key(), seat.site.clone());
     app.with_round(&key, &seat.site, move |live, store| live.accept_unmasking(store, &sender, &response))
         .await?;
+    app.notify();
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Read what the site is asked to tag
+///
+/// What was opened, by digest, and the site's own seeds that are open now; the site checks both by itself.
+#[utoipa::path(
+    get, path = "/v1/jobs/{job}/rounds/{round}/tags/{site}", tag = "rounds",
+    params(RoundSeat),
+    responses((status = 200, description = "The request", body = TaggingRequest))
+)]
+async fn read_tagging(State(app): State<App>, seat: RoundSeat) -> Result<Json<TaggingRequest>, ApiError> {
+    let (key, asked) = (seat.key(), seat.site.clone());
+    let request = app.with_round(&key, &seat.site, move |live, _| live.tagging_request_for(&asked)).await?;
+    let missing = || ApiError::not_found(format!("request for a tag of {} in {key}", seat.site));
+    Ok(Json(request.ok_or_else(missing)?))
+}
+
+/// Send the site's tag
+///
+/// Its signed share of the check of the opened sum.
+#[utoipa::path(
+    put, path = "/v1/jobs/{job}/rounds/{round}/tags/{site}", tag = "rounds", request_body = SumTag,
+    params(RoundSeat),
+    responses((status = 204, description = "The tag is durable"))
+)]
+async fn send_tag(
+    State(app): State<App>,
+    seat: RoundSeat,
+    Message(tag): Message<SumTag>,
+) -> Result<StatusCode, ApiError> {
+    named(&seat.site, &tag.site)?;
+    let (key, sender) = (seat.key(), seat.site.clone());
+    app.with_round(&key, &seat.site, move |live, store| live.accept_tag(store, &sender, &tag)).await?;
+    app.notify();
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Say what the site found of the opened sum
+///
+/// After it checked the sum against all tags, and the new model against the sum.
+#[utoipa::path(
+    put, path = "/v1/jobs/{job}/rounds/{round}/verdicts/{site}", tag = "rounds", request_body = SumVerdict,
+    params(RoundSeat),
+    responses((status = 204, description = "The verdict is durable"))
+)]
+async fn send_verdict(
+    State(app): State<App>,
+    seat: RoundSeat,
+    Message(verdict): Message<SumVerdict>,
+) -> Result<StatusCode, ApiError> {
+    named(&seat.site, &verdict.site)?;
+    app.take_verdict(&seat.key(), &seat.site, verdict).await?;
     app.notify();
     Ok(StatusCode::NO_CONTENT)
 }

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::PoisonError;
 
 use konclave_crypto::{SiteId, UnixSeconds};
+use konclave_ledger::records::SumResult;
 use konclave_openapi::jobs::{Consent, Job, JobPhase};
 use konclave_openapi::models::Model;
-use konclave_openapi::rounds::{OpeningView, Round, RoundPhase};
+use konclave_openapi::rounds::{OpeningView, Round, RoundPhase, Verification};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -14,7 +15,8 @@ use crate::coordinator::live::Stage;
 use crate::core::{App, CommandError};
 use crate::error::ApiError;
 use crate::projections::{
-    JobState, ModelState, OutcomeState, ParticipationState, PhaseState, RoundState, to_digest,
+    JobState, ModelState, OpenedState, OutcomeState, ParticipationState, PhaseState, RoundState,
+    VerificationState, to_digest,
 };
 use crate::rounds_store::RoundKey;
 
@@ -92,6 +94,8 @@ pub(crate) async fn round(app: &App, job: &JobState, state: &RoundState) -> Resu
         parameters_before: state.parameters_before,
         parameters_after: state.opened().map(|opened| opened.parameters_after),
         openings: openings(state),
+        agreement_evidence: agreed.map(|agreed| agreed.evidence),
+        verification: state.opened().map(verification),
         started_at: state.started_at.clone(),
         deadline: None,
     };
@@ -131,7 +135,7 @@ async fn under_way(app: &App, job: &JobState, state: &RoundState, view: &mut Rou
             view.signed = listed(&live.signed_by());
             Some(deadline)
         }
-        Stage::Unmasking | Stage::Opening => {
+        Stage::Unmasking | Stage::Opening | Stage::Tagging => {
             view.phase = RoundPhase::Unmasking;
             view.unmasked = listed(&live.unmasked_by().0);
             state.agreed.as_ref().map(|agreed| agreed.deadline)
@@ -139,6 +143,31 @@ async fn under_way(app: &App, job: &JobState, state: &RoundState, view: &mut Rou
     };
     view.deadline = deadline.map(rfc3339);
     Ok(())
+}
+
+fn verification(opened: &OpenedState) -> Verification {
+    let tags = opened.verification.tags();
+    let (deadline, result, accepted, rejected) = match &opened.verification {
+        VerificationState::Tagging { deadline } | VerificationState::Checking { deadline, .. } => {
+            (Some(*deadline), SumResult::Pending, &[][..], &[][..])
+        }
+        VerificationState::Settled { result, accepted, rejected, .. } => {
+            (None, *result, accepted.as_slice(), rejected.as_slice())
+        }
+    };
+    Verification {
+        result,
+        total: to_digest(&opened.total.sum),
+        weight: opened.total.weight,
+        announcement: opened.announcement,
+        tags: tags.map(|tags| tags.evidence),
+        tagged: tags.map(|tags| tags.tagged.clone()).unwrap_or_default(),
+        missing: tags.map(|tags| tags.missing.clone()).unwrap_or_default(),
+        false_tags: tags.map(|tags| tags.false_tags.clone()).unwrap_or_default(),
+        accepted: accepted.to_vec(),
+        rejected: rejected.to_vec(),
+        deadline: deadline.map(rfc3339),
+    }
 }
 
 fn openings(state: &RoundState) -> Vec<OpeningView> {

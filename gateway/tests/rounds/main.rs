@@ -25,4 +25,5 @@ mod restarts;
 mod site;
 mod tenants;
 mod uploads;
+mod verification;
 mod world;

@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 
 use axum::http::{Method, StatusCode};
+use konclave_crypto::messages::{AgreementEvidence, SumTag, SumVerdict, TagEvidence, TaggingRequest};
 use konclave_crypto::setup::{AwaitCiphertexts, AwaitRoster, PairwiseChains, Roster, advertise};
 use konclave_crypto::site::{AwaitAgreement, AwaitUnmasking, mask};
+use konclave_crypto::verification::{AgreedSet, OwnUpload, SumCheck, Unverified, recompute, tag};
 use konclave_crypto::{
-    IdentityKey, JobId, MembershipCertificate, OpenedSum, RoundNumber, SiteFloor, SiteId, VerifiedContext,
-    quantise,
+    Digest, IdentityKey, JobId, MembershipCertificate, OpenedSum, RoundNumber, SiteFloor, SiteId,
+    VerifiedContext, quantise,
 };
+use konclave_gateway::auth::Principal;
 use konclave_ledger::Hash;
 use konclave_ledger::statements::{self, ConsentDecision, ConsentStatement, EvaluationStatement, TaskMetric};
 use konclave_openapi::evaluations::{Evaluation, NewEvaluation};
@@ -17,6 +20,7 @@ use konclave_openapi::rounds::{Round, UploadOffset};
 use konclave_openapi::work::{WorkItem, WorkList};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
+use serde::de::DeserializeOwned;
 
 use crate::world::{Silent, World, evaluator, member};
 
@@ -32,6 +36,9 @@ pub struct TestSite {
     pub chains: Option<PairwiseChains>,
     await_agreement: Option<AwaitAgreement>,
     await_unmasking: Option<AwaitUnmasking>,
+    /// The masked body of every round, and the digest of the set that was signed.
+    bodies: BTreeMap<RoundNumber, Vec<u8>>,
+    signed: BTreeMap<RoundNumber, Digest>,
     /// The plain lanes of every update, weight last: what no one but the site knows.
     pub plain: BTreeMap<RoundNumber, Vec<i64>>,
 }
@@ -47,6 +54,8 @@ impl TestSite {
             chains: None,
             await_agreement: None,
             await_unmasking: None,
+            bodies: BTreeMap::new(),
+            signed: BTreeMap::new(),
             plain: BTreeMap::new(),
         }
     }
@@ -99,7 +108,20 @@ impl World {
             WorkItem::Unmask { job, round } if !silent.unmask.contains(id) => {
                 self.unmask(id, &job, round).await
             }
-            WorkItem::Upload { .. } | WorkItem::Agree { .. } | WorkItem::Unmask { .. } => return false,
+            WorkItem::Tag { job, round } if !silent.tag.contains(id) => {
+                let tag = self.tag(id, &job, round).await;
+                self.put(&member(id), &format!("/v1/jobs/{job}/rounds/{round}/tags/{id}"), &tag).await;
+            }
+            WorkItem::Verify { job, round } if !silent.verify.contains(id) => {
+                let verdict = self.verdict(id, &job, round).await;
+                self.put(&member(id), &format!("/v1/jobs/{job}/rounds/{round}/verdicts/{id}"), &verdict)
+                    .await;
+            }
+            WorkItem::Upload { .. }
+            | WorkItem::Agree { .. }
+            | WorkItem::Unmask { .. }
+            | WorkItem::Tag { .. }
+            | WorkItem::Verify { .. } => return false,
             WorkItem::Evaluate { .. } => panic!("a site is not asked to evaluate"),
         }
         true
@@ -167,6 +189,7 @@ impl World {
         let (state, manifest, body) =
             mask(chains, &roster, &context, &site.key, ring, &mut site.rng).unwrap();
         site.await_agreement = Some(state);
+        site.bodies.insert(round, body.clone());
         self.put(&member(id), &format!("/v1/jobs/{job}/rounds/{round}/manifests/{id}"), &manifest).await;
         body
     }
@@ -195,6 +218,7 @@ impl World {
         let waiting = site.await_agreement.take().unwrap();
         let (state, signature) = waiting.agree(&roster, &context, &proposal, &site.key).unwrap();
         site.await_unmasking = Some(state);
+        site.signed.insert(round, signature.agreed_digest);
         self.put(&member(id), &format!("/v1/jobs/{job}/rounds/{round}/agreement/{id}"), &signature).await;
     }
 
@@ -205,6 +229,67 @@ impl World {
         let waiting = site.await_unmasking.take().unwrap();
         let (_, response) = waiting.unmask(&roster, &context, &request, &site.key).unwrap();
         self.put(&member(id), &format!("/v1/jobs/{job}/rounds/{round}/unmasking/{id}"), &response).await;
+    }
+
+    async fn agreed_set(&self, id: &SiteId, job: &JobId, round: RoundNumber) -> AgreedSet {
+        let (roster, context) = self.context(id, job, round).await;
+        let view: Round = self.get(&member(id), &format!("/v1/jobs/{job}/rounds/{round}")).await;
+        let evidence: AgreementEvidence = self.blob(&member(id), view.agreement_evidence.unwrap()).await;
+        evidence.verify(&roster, &context).unwrap()
+    }
+
+    async fn blob<T: DeserializeOwned>(&self, principal: &Principal, digest: Digest) -> T {
+        self.get(principal, &format!("/v1/blobs/{digest}")).await
+    }
+
+    /// The tag that a site makes for what the gateway says it opened.
+    pub async fn tag(&self, id: &SiteId, job: &JobId, round: RoundNumber) -> SumTag {
+        let (roster, context) = self.context(id, job, round).await;
+        let agreed = self.agreed_set(id, job, round).await;
+        let request: TaggingRequest =
+            self.get(&member(id), &format!("/v1/jobs/{job}/rounds/{round}/tags/{id}")).await;
+        let site = &self.sites[id];
+        let signed = site.signed.get(&round).copied();
+        let body = site.bodies[&round].as_slice();
+        let upload = OwnUpload { site: id, key: &site.key, signed, body };
+        tag(&roster, &context, &agreed, &request, upload).unwrap()
+    }
+
+    /// What a site finds of the opened sum.
+    pub async fn verdict(&self, id: &SiteId, job: &JobId, round: RoundNumber) -> SumVerdict {
+        let accepted = self.check_sum(id, job, round).await;
+        let view: Round = self.get(&member(id), &format!("/v1/jobs/{job}/rounds/{round}")).await;
+        let announcement = view.verification.unwrap().announcement;
+        SumVerdict::sign(view.context_digest, id.clone(), announcement, accepted.is_ok(), &self.sites[id].key)
+    }
+
+    /// Checks the opened sum as a site does, with what the gateway gives.
+    pub async fn check_sum(&self, id: &SiteId, job: &JobId, round: RoundNumber) -> Result<(), Unverified> {
+        let (roster, context) = self.context(id, job, round).await;
+        let agreed = self.agreed_set(id, job, round).await;
+        let view: Round = self.get(&member(id), &format!("/v1/jobs/{job}/rounds/{round}")).await;
+        let verification = view.verification.unwrap();
+        let evidence: TagEvidence = self.blob(&member(id), verification.tags.unwrap()).await;
+        let announcement = &evidence.announcement;
+        assert_eq!(announcement.digest(), verification.announcement);
+        let mut recomputed = Vec::new();
+        for upload in &evidence.uploads {
+            let path = format!("/v1/blobs/{}", upload.body);
+            let (status, body) = self.send(&member(id), Method::GET, &path, Vec::new(), false).await;
+            assert_eq!(status, StatusCode::OK);
+            let opened = &upload.opened;
+            let tag =
+                recompute(&context, &agreed, announcement, &upload.site, opened, body.as_slice()).unwrap();
+            recomputed.push(tag);
+        }
+        let mut check =
+            SumCheck::of_total(&roster, &context, &agreed, announcement, &evidence.tags, &recomputed)?;
+        let path = format!("/v1/blobs/{}", verification.total);
+        let (status, total) = self.send(&member(id), Method::GET, &path, Vec::new(), false).await;
+        assert_eq!(status, StatusCode::OK);
+        let words = total.chunks_exact(4).map(|word| i32::from_le_bytes(word.try_into().unwrap()));
+        check.take(&words.collect::<Vec<i32>>());
+        check.finish().map(|_| ())
     }
 
     /// What must be opened for these sites: the sum of what only they know.

@@ -57,6 +57,8 @@ pub struct Silent {
     pub upload: BTreeSet<SiteId>,
     pub agree: BTreeSet<SiteId>,
     pub unmask: BTreeSet<SiteId>,
+    pub tag: BTreeSet<SiteId>,
+    pub verify: BTreeSet<SiteId>,
 }
 
 pub fn site(index: usize) -> SiteId {

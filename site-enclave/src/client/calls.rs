@@ -1,7 +1,8 @@
 //! The operations of the API that a member uses, one function each.
 
 use konclave_crypto::messages::{
-    AgreementProposal, AgreementSignature, Manifest, UnmaskingRequest, UnmaskingResponse,
+    AgreementProposal, AgreementSignature, Manifest, SumTag, SumVerdict, TaggingRequest, UnmaskingRequest,
+    UnmaskingResponse,
 };
 use konclave_crypto::setup::KeyAdvertisement;
 use konclave_crypto::{Digest, JobId, RoundNumber, SiteId};
@@ -181,6 +182,49 @@ impl GatewayClient {
     ) -> Result<(), ClientError> {
         let path = format!("/v1/jobs/{job}/rounds/{round}/unmasking/{site}");
         self.deliver(&Outgoing::json(Method::PUT, path, MessageClass::Unmasking, response)?).await
+    }
+
+    /// What was opened, and this site's own seeds that are open now.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn tagging(
+        &self,
+        job: &JobId,
+        round: RoundNumber,
+        site: &SiteId,
+    ) -> Result<TaggingRequest, ClientError> {
+        self.exchange(&Outgoing::get(format!("/v1/jobs/{job}/rounds/{round}/tags/{site}"))).await
+    }
+
+    /// Sends this site's tag.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn send_tag(
+        &self,
+        job: &JobId,
+        round: RoundNumber,
+        site: &SiteId,
+        tag: &SumTag,
+    ) -> Result<(), ClientError> {
+        let path = format!("/v1/jobs/{job}/rounds/{round}/tags/{site}");
+        self.deliver(&Outgoing::json(Method::PUT, path, MessageClass::Tag, tag)?).await
+    }
+
+    /// Sends this site's verdict on an opened sum.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn send_verdict(
+        &self,
+        job: &JobId,
+        round: RoundNumber,
+        site: &SiteId,
+        verdict: &SumVerdict,
+    ) -> Result<(), ClientError> {
+        let path = format!("/v1/jobs/{job}/rounds/{round}/verdicts/{site}");
+        self.deliver(&Outgoing::json(Method::PUT, path, MessageClass::Verdict, verdict)?).await
     }
 
     /// Reports an evaluation.

@@ -43,6 +43,10 @@ pub enum MessageClass {
     Agreement,
     /// Shares that remove masks from the sum of the agreed set.
     Unmasking,
+    /// A tag: 128 sums of a masked update whose own mask is open.
+    Tag,
+    /// A signed word on an opened sum.
+    Verdict,
     /// A signed deposit statement: counts and a commitment.
     Deposit,
     /// A signed evaluation statement: metrics of a global model.

@@ -5,6 +5,7 @@ use getrandom::rand_core::UnwrapErr;
 use konclave_crypto::encoding::EncodingError;
 use konclave_crypto::setup::{ChainError, RosterError, SetupError};
 use konclave_crypto::site::{AgreeError, MaskError, UnmaskError};
+use konclave_crypto::verification::{EvidenceError, TagError, Unverified};
 use konclave_crypto::{ContextError, Digest, JobId, RoundNumber};
 use konclave_ledger::statements::StatementError;
 use konclave_policies::rounds::PolicyError;
@@ -187,6 +188,57 @@ pub enum StepError {
         round: RoundNumber,
         /// Why.
         source: UnmaskError,
+    },
+    /// The request for a tag was refused.
+    #[error("the request for a tag in round {round} was refused: {source}")]
+    Tag {
+        /// The round.
+        round: RoundNumber,
+        /// Why.
+        source: TagError,
+    },
+    /// The agreed set of a round is not shown.
+    #[error("the agreed set of round {round} is not shown by what the gateway gives: {source}")]
+    Evidence {
+        /// The round.
+        round: RoundNumber,
+        /// Why.
+        source: EvidenceError,
+    },
+    /// The gateway does not say what it takes to check an opened sum.
+    #[error("the gateway does not give {what} of round {round}: its sum cannot be checked")]
+    NoEvidence {
+        /// The round.
+        round: RoundNumber,
+        /// What is missing.
+        what: &'static str,
+    },
+    /// Something that the gateway gives for checking a sum cannot be read.
+    #[error("the {what} of round {round} cannot be read: {source}")]
+    Unreadable {
+        /// The round.
+        round: RoundNumber,
+        /// What.
+        what: &'static str,
+        /// The parser's reason.
+        source: serde_json::Error,
+    },
+    /// An opened sum cannot be checked yet.
+    #[error("the sum of round {round} is not verified: {source}")]
+    Unverified {
+        /// The round.
+        round: RoundNumber,
+        /// Why.
+        source: Unverified,
+    },
+    /// This site found an opened sum wrong.
+    #[error(
+        "the sum of round {round}, or the model after it, is not what the sites' uploads give: this site trains on \
+         nothing that follows from it"
+    )]
+    WrongSum {
+        /// The round.
+        round: RoundNumber,
     },
     /// The gateway has a message of this site that the site does not know of.
     #[error(

@@ -85,16 +85,26 @@ enum Ending {
     Aborted,
 }
 
+/// Where a job stands by the ledger.
+struct Standing {
+    model: Digest,
+    /// The round that the model came of; nothing for the developer's own.
+    came_of: Option<RoundNumber>,
+    /// The entry that ended the round before.
+    ended: Option<u64>,
+}
+
 impl<L: Learner> Site<L> {
-    /// Checks that the ledger holds a context, and that the model it names is where the ledger says the job stands.
+    /// Checks that the ledger holds a context, and that the model it names is where the ledger says the job stands. Gives
+    /// the round that the model came of; nothing for the developer's own.
     pub(super) async fn check_history(
         &self,
         initial: Digest,
         verified: &VerifiedContext,
-    ) -> Result<(), StepError> {
+    ) -> Result<Option<RoundNumber>, StepError> {
         let context = verified.context();
         let (job, round) = (&context.job, context.round);
-        let (standing, ended) = self.standing(job, round, initial).await?;
+        let Standing { model: standing, came_of, ended } = self.standing(job, round, initial).await?;
         if context.model != standing {
             let (context, ledger) = (context.model, standing);
             return Err(HistoryFault::OtherModel { round, context, ledger }.into());
@@ -105,7 +115,7 @@ impl<L: Learner> Site<L> {
         let digest = verified.digest();
         let wanted = |record: &Record| matches!(record, Record::RoundContext { context, .. } if context.0 == *digest.as_bytes());
         match self.proven(job, round, "round.context", wanted).await? {
-            Some((index, _)) if index >= context.ledger_size => Ok(()),
+            Some((index, _)) if index >= context.ledger_size => Ok(came_of),
             Some((index, _)) => {
                 let reason = "it stands before the head that the context names".to_owned();
                 Err(HistoryFault::Entry { index, action: "round.context", reason }.into())
@@ -123,18 +133,18 @@ impl<L: Learner> Site<L> {
         job: &JobId,
         round: RoundNumber,
         initial: Digest,
-    ) -> Result<(Digest, Option<u64>), StepError> {
+    ) -> Result<Standing, StepError> {
         let mut ended = None;
         for back in 1..=ABORTS_IN_A_ROW + 1 {
             let Some(earlier) =
                 round.get().checked_sub(back).and_then(|number| RoundNumber::new(number).ok())
             else {
-                return Ok((initial, ended));
+                return Ok(Standing { model: initial, came_of: None, ended });
             };
             let (index, ending) = self.ending(job, earlier).await?;
             ended = ended.max(Some(index));
             if let Ending::Opened { after } = ending {
-                return Ok((after, ended));
+                return Ok(Standing { model: after, came_of: Some(earlier), ended });
             }
         }
         Err(HistoryFault::Aborts { round }.into())
@@ -156,7 +166,7 @@ impl<L: Learner> Site<L> {
     }
 
     /// The first wanted entry of a round with an action, proven to be in the ledger and to be what it is asked for as.
-    async fn proven(
+    pub(super) async fn proven(
         &self,
         job: &JobId,
         round: RoundNumber,

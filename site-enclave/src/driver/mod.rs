@@ -30,6 +30,7 @@ mod session;
 mod setup;
 mod site;
 mod upload;
+mod verification;
 mod work;
 
 pub use error::StepError;

@@ -96,7 +96,7 @@ impl<L: Learner> Site<L> {
     }
 
     /// The context under which this site masked: the stored one, whatever the gateway says now.
-    async fn context_of(
+    pub(super) async fn context_of(
         &self,
         job: &JobId,
         round: RoundNumber,

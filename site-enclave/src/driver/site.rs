@@ -104,6 +104,8 @@ impl<L: Learner> Duties for Site<L> {
             WorkItem::Upload { job, round } => self.upload(job, *round).await,
             WorkItem::Agree { job, round } => self.agree(job, *round).await,
             WorkItem::Unmask { job, round } => self.unmask(job, *round).await,
+            WorkItem::Tag { job, round } => self.tag(job, *round).await,
+            WorkItem::Verify { job, round } => self.verify_sum(job, *round).await,
             WorkItem::Evaluate { .. } => {
                 tracing::warn!("the gateway asks a training site for an evaluation: ignored");
                 Ok(())

@@ -120,10 +120,10 @@ impl<L: Learner> Site<L> {
     async fn check_round(
         &self,
         session: &Session,
-        roster: &Roster,
+        roster: &Arc<Roster>,
         round: RoundNumber,
         view: &Round,
-        store: &JobStore,
+        store: &mut JobStore,
     ) -> Result<VerifiedContext, StepError> {
         let verified = self.verify(session, roster, round, &view.context)?;
         let context = verified.context();
@@ -150,7 +150,10 @@ impl<L: Learner> Site<L> {
             .map_err(|refusal| StepError::Terms { round, refusal })?;
         let root = Hash(*context.ledger_root.as_bytes());
         self.witness.lock().await.check_head(&self.member.client, context.ledger_size, root).await?;
-        self.check_history(session.manifest.initial_parameters, &verified).await?;
+        let initial = session.manifest.initial_parameters;
+        if let Some(came_of) = self.check_history(initial, &verified).await? {
+            self.ensure_verified(session, roster, came_of, store).await?;
+        }
         let given = store.rounds_answered();
         if given >= usize::try_from(session.request.rounds).unwrap_or(usize::MAX) {
             return Err(StepError::RoundsUsed { round, given });

@@ -304,6 +304,8 @@ fn job_of(item: &WorkItem) -> &JobId {
         | WorkItem::Upload { job, .. }
         | WorkItem::Agree { job, .. }
         | WorkItem::Unmask { job, .. }
+        | WorkItem::Tag { job, .. }
+        | WorkItem::Verify { job, .. }
         | WorkItem::Evaluate { job, .. } => job,
     }
 }

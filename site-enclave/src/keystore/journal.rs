@@ -27,18 +27,27 @@ pub enum Decision {
     Spent,
     /// Which answer to the unmasking request was given in a round.
     Unmasked,
+    /// Which tag was made for the opened sum of a round.
+    Tagged,
+    /// Which model after a round this site checked: it is the model before, moved by the sum of what was uploaded.
+    Verified,
+    /// That the opened sum of a round, or the model after it, is wrong.
+    Rejected,
     /// That a round is over for this site: its secrets are erased and it takes no further part.
     Closed,
 }
 
 impl Decision {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 10] = [
         Self::Advertised,
         Self::Encapsulated,
         Self::Masked,
         Self::Agreed,
         Self::Spent,
         Self::Unmasked,
+        Self::Tagged,
+        Self::Verified,
+        Self::Rejected,
         Self::Closed,
     ];
 
@@ -50,6 +59,9 @@ impl Decision {
             Self::Agreed => "agreed",
             Self::Spent => "spent",
             Self::Unmasked => "unmasked",
+            Self::Tagged => "tagged",
+            Self::Verified => "verified",
+            Self::Rejected => "rejected",
             Self::Closed => "closed",
         }
     }

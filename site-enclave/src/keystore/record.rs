@@ -31,6 +31,8 @@ pub(crate) enum RecordKind {
     Unmasked = 6,
     /// The witness's last head.
     Head = 7,
+    /// The tag sent.
+    Tagged = 8,
 }
 
 /// Why a state file cannot be used.

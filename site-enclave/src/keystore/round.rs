@@ -7,13 +7,14 @@
 //!                await-unmasking    secret: what the shares are made from, until they are given
 //!                agreed             the agreement signature sent
 //!                unmasked           the unmasking response sent
+//!                tagged             the tag sent
 //! ```
 //! All of it is erased when the round is closed.
 
 use std::fs;
 use std::path::PathBuf;
 
-use konclave_crypto::messages::{AgreementSignature, Manifest, UnmaskingResponse};
+use konclave_crypto::messages::{AgreementSignature, Manifest, SumTag, UnmaskingResponse};
 use konclave_crypto::site::{AwaitAgreement, AwaitUnmasking};
 use konclave_crypto::{Digest, RoundNumber, SignedContext};
 
@@ -55,6 +56,10 @@ fn agreed(round: RoundNumber) -> Slot {
 
 fn unmasked(round: RoundNumber) -> Slot {
     Slot { kind: RecordKind::Unmasked, decision: Decision::Unmasked, round: round.get(), name: "unmasked" }
+}
+
+fn tagged(round: RoundNumber) -> Slot {
+    Slot { kind: RecordKind::Tagged, decision: Decision::Tagged, round: round.get(), name: "tagged" }
 }
 
 impl JobStore {
@@ -219,6 +224,51 @@ impl JobStore {
         self.files.erase(round.get(), &[AWAIT_UNMASKING])
     }
 
+    /// The tag of a round.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn tagged(&mut self, round: RoundNumber) -> Result<Option<SumTag>, StateError> {
+        let Some([tag]) = self.files.load(tagged(round))? else { return Ok(None) };
+        self.message("tagged", &tag).map(Some)
+    }
+
+    /// Stores a tag; only then it may be sent. Another one, for another opening of the round, is refused.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn store_tagged(&mut self, round: RoundNumber, tag: &SumTag) -> Result<(), StateError> {
+        let message = self.bytes("tagged", tag)?;
+        self.files.store(tagged(round), [&message])
+    }
+
+    /// Whether this site checked that a model is the one before it, moved by the sum of what was uploaded.
+    #[must_use]
+    pub fn has_verified(&self, model: Digest) -> bool {
+        self.files.journal.rounds_of(Decision::Verified).any(|(_, verified)| verified == model)
+    }
+
+    /// What this site found of the opened sum of a round, if it has checked it.
+    #[must_use]
+    pub fn verdict(&self, round: RoundNumber) -> Option<bool> {
+        let decided = |decision| self.files.journal.decided(decision, round.get()).is_some();
+        if decided(Decision::Rejected) { Some(false) } else { decided(Decision::Verified).then_some(true) }
+    }
+
+    /// Notes what this site found of the opened sum of a round, for good. `model` is the one after it.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn store_verdict(
+        &mut self,
+        round: RoundNumber,
+        accepted: bool,
+        model: Digest,
+    ) -> Result<(), StateError> {
+        let decision = if accepted { Decision::Verified } else { Decision::Rejected };
+        Ok(self.files.journal.decide(decision, round.get(), model)?)
+    }
+
     /// Whether a round is over for this site.
     #[must_use]
     pub fn is_closed(&self, round: RoundNumber) -> bool {
@@ -235,8 +285,10 @@ impl JobStore {
         self.files.journal.decide(Decision::Closed, round.get(), Digest::of(label.as_bytes()))?;
         self.pass(round)?;
         let folder = self.files.folder_of(round.get());
-        self.files
-            .erase(round.get(), &[AWAIT_AGREEMENT, AWAIT_UNMASKING, "masked", "agreed", "unmasked", BODY])?;
+        self.files.erase(
+            round.get(),
+            &[AWAIT_AGREEMENT, AWAIT_UNMASKING, "masked", "agreed", "unmasked", "tagged", BODY],
+        )?;
         match fs::remove_dir(&folder) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 tracing::debug!("{} stays: {error}", folder.display());

@@ -158,3 +158,33 @@ async fn another_ledger_head_in_a_context_raises_the_alarm_and_stops_the_site() 
     }
     assert!(field.gateway.lock().unwrap().manifests_seen.is_empty());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_sum_and_a_wrong_model_are_rejected_by_every_site_and_not_trained_on() {
+    let tells: [(fn(&mut Gateway), &str); 2] = [
+        (|gateway| gateway.wrong_sums = true, "the tags do not add up to the announced sum"),
+        (|gateway| gateway.wrong_models = true, "this site rejects it"),
+    ];
+    for (tell, reason) in tells {
+        let field = Field::with(tell);
+        let sites: Vec<_> = (0..3).map(|index| field.start(index)).collect();
+        field.refused(reason).await;
+        field.until("all verdicts", |gateway| gateway.verdicts_seen.len() == 3).await;
+        field.refused("this site trains on nothing that follows from it").await;
+        sites.iter().for_each(JoinHandle::abort);
+        let gateway = field.gateway.lock().unwrap();
+        assert!(gateway.verdicts_seen.iter().all(|(round, _, accepted)| *round == 1 && !accepted));
+        assert_eq!(gateway.manifests_seen.len(), 3, "round 1 alone");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tag_that_the_gateway_keeps_to_itself_is_computed_from_the_body() {
+    let field = Field::with(|gateway| {
+        gateway.loses_tags_of.insert("site-b".parse().unwrap());
+    });
+    let sites: Vec<_> = (0..3).map(|index| field.start(index)).collect();
+    field.until("two rounds", |gateway| gateway.verdicts_seen.len() >= 6).await;
+    sites.iter().for_each(JoinHandle::abort);
+    assert!(field.gateway.lock().unwrap().verdicts_seen.iter().all(|(_, _, accepted)| *accepted));
+}

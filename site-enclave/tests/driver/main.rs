@@ -28,6 +28,8 @@ async fn rounds_open_to_the_sum_of_the_known_vectors() {
             assert!((found - wanted).abs() <= 3, "{coordinates:?}");
         }
     }
+    field.until("all verdicts", |gateway| gateway.verdicts_seen.len() == 6).await;
+    assert!(field.gateway.lock().unwrap().verdicts_seen.iter().all(|(_, _, accepted)| *accepted));
     field.until("all cosigned", |gateway| gateway.cosignatures.len() == 3).await;
     sites.iter().for_each(JoinHandle::abort);
     for index in 0..3 {
@@ -41,6 +43,8 @@ async fn rounds_open_to_the_sum_of_the_known_vectors() {
             MessageClass::MaskedUpdate,
             MessageClass::Agreement,
             MessageClass::Unmasking,
+            MessageClass::Tag,
+            MessageClass::Verdict,
             MessageClass::Cosignature,
         ]);
         assert_eq!(classes, allowed);

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use konclave_crypto::SiteId;
+use konclave_ledger::records::SumResult;
 use konclave_openapi::contributions::Statement;
 use konclave_openapi::rounds::{Round, RoundPhase};
 
@@ -37,12 +38,29 @@ pub(super) fn of_rounds(evidence: &Evidence) -> Vec<Check> {
             signed == opened.len(),
             format!("{signed} of {} rounds, by the interface and by the ledger's entries", opened.len()),
         ),
+        of_verification(&opened),
         of_steps(evidence, &opened),
     ];
     for part in [Part::KilledBeforeUpload, Part::KilledAfterUpload] {
         checks.push(of_kill(part, evidence));
     }
     checks
+}
+
+/// What the sites found of the opened sums, by their tags.
+fn of_verification(opened: &[&(Round, Exactness)]) -> Check {
+    let found = |round: &Round| round.verification.as_ref().map(|verification| verification.result);
+    let verified = opened.iter().filter(|(round, _)| found(round) == Some(SumResult::Verified)).count();
+    let words: usize = opened
+        .iter()
+        .filter_map(|(round, _)| round.verification.as_ref())
+        .map(|verification| verification.accepted.len())
+        .sum();
+    check(
+        "Sites checked every opened sum against the tags of all agreed sites",
+        verified == opened.len() && verified > 0,
+        format!("{verified} of {} rounds verified by a quorum; {words} signed verdicts accept", opened.len()),
+    )
 }
 
 /// The model's way from the developer's parameters to the last ones.

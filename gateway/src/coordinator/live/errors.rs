@@ -55,6 +55,9 @@ pub enum RebuildError {
     /// The messages lead to another agreed set than the one that was shown to the sites.
     #[error("stored messages are missing: they lead to another agreed set than the one proposed")]
     OtherProposal,
+    /// The ledger says that the sums are open, but what was opened is not stored.
+    #[error("what was opened is not stored any more: the tags cannot be gathered")]
+    NoOpening,
     /// A file could not be read.
     #[error(transparent)]
     Store(#[from] StoreError),

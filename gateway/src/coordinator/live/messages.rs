@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use konclave_crypto::aggregator::{Abort, Opening};
-use konclave_crypto::messages::{AgreementProposal, AgreementSignature, Manifest, UnmaskingResponse};
+use konclave_crypto::aggregator::{Abort, Opening, Tagging};
+use konclave_crypto::messages::{AgreementProposal, AgreementSignature, Manifest, SumTag, UnmaskingResponse};
 use konclave_crypto::{Digest, SiteId, UnixSeconds};
 
 use super::{LiveRound, MessageError, Phase, StoredProposal};
@@ -84,7 +84,7 @@ impl LiveRound {
     ) -> Result<Result<(), Abort>, StoreError> {
         let collecting = match std::mem::replace(&mut self.phase, Phase::Closed) {
             Phase::Uploading(collecting) => collecting,
-            other @ (Phase::Agreeing(..) | Phase::Unmasking(_) | Phase::Closed) => {
+            other @ (Phase::Agreeing(..) | Phase::Unmasking(_) | Phase::Tagging(_) | Phase::Closed) => {
                 self.phase = other;
                 return Ok(Ok(()));
             }
@@ -146,7 +146,9 @@ impl LiveRound {
     pub fn close_agreement(&mut self) -> Result<(), Abort> {
         match std::mem::replace(&mut self.phase, Phase::Closed) {
             Phase::Agreeing(agreeing, _) => self.phase = Phase::Unmasking(agreeing.close()?),
-            other @ (Phase::Uploading(_) | Phase::Unmasking(_) | Phase::Closed) => self.phase = other,
+            other @ (Phase::Uploading(_) | Phase::Unmasking(_) | Phase::Tagging(_) | Phase::Closed) => {
+                self.phase = other;
+            }
         }
         Ok(())
     }
@@ -187,9 +189,48 @@ impl LiveRound {
                 let answered = unmasking.answered_by();
                 Ok(Some((unmasking.close()?, proposal, answered)))
             }
-            other @ (Phase::Uploading(_) | Phase::Agreeing(..) | Phase::Closed) => {
+            other @ (Phase::Uploading(_) | Phase::Agreeing(..) | Phase::Tagging(_) | Phase::Closed) => {
                 self.phase = other;
                 Ok(None)
+            }
+        }
+    }
+
+    /// Goes on to gathering tags.
+    pub fn begin_tagging(&mut self, tagging: Tagging) {
+        self.phase = Phase::Tagging(Box::new(tagging));
+    }
+
+    /// Takes a tag; durable on return.
+    ///
+    /// # Errors
+    /// [`MessageError`].
+    pub fn accept_tag(
+        &mut self,
+        store: &RoundsStore,
+        site: &SiteId,
+        tag: &SumTag,
+    ) -> Result<(), MessageError> {
+        self.check_fresh()?;
+        let kind = Kind::Tag(&self.key);
+        if store.known(&kind, site, tag)?.is_some() {
+            return Ok(());
+        }
+        let Phase::Tagging(tagging) = &mut self.phase else {
+            return Err(self.wrong_phase("tags", "tagging"));
+        };
+        tagging.accept(tag.clone())?;
+        store.put(&kind, site, tag)?;
+        Ok(())
+    }
+
+    /// Closes tagging. A second call finds nothing.
+    pub fn close_tagging(&mut self) -> Option<Tagging> {
+        match std::mem::replace(&mut self.phase, Phase::Closed) {
+            Phase::Tagging(tagging) => Some(*tagging),
+            other @ (Phase::Uploading(_) | Phase::Agreeing(..) | Phase::Unmasking(_) | Phase::Closed) => {
+                self.phase = other;
+                None
             }
         }
     }

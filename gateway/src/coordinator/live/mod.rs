@@ -7,11 +7,13 @@ mod registry;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use konclave_crypto::aggregator::{Agreeing, Collecting, Unmasking};
+use konclave_crypto::aggregator::{Agreeing, Collecting, Tagging, Unmasking};
 use konclave_crypto::messages::{
-    AgreementProposal, AgreementSignature, Manifest, UnmaskingRequest, UnmaskingResponse,
+    AgreementProposal, AgreementSignature, Manifest, OpenedSeeds, SumTag, TaggingRequest, UnmaskingRequest,
+    UnmaskingResponse,
 };
 use konclave_crypto::setup::Roster;
+use konclave_crypto::verification::SumAnnouncement;
 use konclave_crypto::{RoundContext, SiteId, UnixSeconds};
 use serde::{Deserialize, Serialize};
 
@@ -36,7 +38,18 @@ enum Phase {
     Uploading(Collecting),
     Agreeing(Agreeing, UnixSeconds),
     Unmasking(Unmasking),
+    Tagging(Box<Tagging>),
     Closed,
+}
+
+/// What was opened, as it is stored before the ledger names it: what it takes to go on after a crash.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoredOpening {
+    /// What was opened.
+    pub announcement: SumAnnouncement,
+    /// The seeds of each agreed site that are open now.
+    pub opened: BTreeMap<SiteId, OpenedSeeds>,
 }
 
 /// The proposal as it is stored before any site sees it.
@@ -63,6 +76,8 @@ pub enum Stage {
     Unmasking,
     /// The sums are being opened.
     Opening,
+    /// The sums are open; the agreed sites send their tags.
+    Tagging,
 }
 
 impl LiveRound {
@@ -110,6 +125,37 @@ impl LiveRound {
         Ok(Self { key, context, phase, bodies, uploaded, last_byte: None, quorum_since: None, stale: false })
     }
 
+    /// A round whose sums are open, brought back to gather tags.
+    ///
+    /// # Errors
+    /// [`RebuildError`].
+    pub fn rebuild_tagging(
+        store: &RoundsStore,
+        key: RoundKey,
+        context: RoundContext,
+        roster: &Roster,
+    ) -> Result<Self, RebuildError> {
+        let opening = store.opening::<StoredOpening>(&key)?.ok_or(RebuildError::NoOpening)?;
+        let proposal = store.proposal::<StoredProposal>(&key)?.ok_or(RebuildError::OtherProposal)?.proposal;
+        let StoredOpening { announcement, opened } = opening;
+        let mut tagging = Tagging::resume(context.clone(), roster.clone(), &proposal, announcement, opened)?;
+        for tag in store.all::<SumTag>(&Kind::Tag(&key))?.into_values() {
+            tagging.accept(tag)?;
+        }
+        let uploaded = proposal.manifests.iter().map(|manifest| manifest.header.site.clone()).collect();
+        let phase = Phase::Tagging(Box::new(tagging));
+        Ok(Self {
+            key,
+            context,
+            phase,
+            bodies: BTreeMap::new(),
+            uploaded,
+            last_byte: None,
+            quorum_since: None,
+            stale: false,
+        })
+    }
+
     fn rebuild_agreement(
         store: &RoundsStore,
         key: &RoundKey,
@@ -141,6 +187,7 @@ impl LiveRound {
             Phase::Uploading(_) => Stage::Uploading,
             Phase::Agreeing(_, deadline) => Stage::Agreeing { deadline: *deadline },
             Phase::Unmasking(_) => Stage::Unmasking,
+            Phase::Tagging(_) => Stage::Tagging,
             Phase::Closed => Stage::Opening,
         }
     }
@@ -163,7 +210,7 @@ impl LiveRound {
         match &self.phase {
             Phase::Agreeing(agreeing, _) => Some(agreeing.proposal()),
             Phase::Unmasking(unmasking) => Some(unmasking.proposal()),
-            Phase::Uploading(_) | Phase::Closed => None,
+            Phase::Uploading(_) | Phase::Tagging(_) | Phase::Closed => None,
         }
     }
 
@@ -172,7 +219,7 @@ impl LiveRound {
     pub fn signed_by(&self) -> BTreeSet<SiteId> {
         match &self.phase {
             Phase::Agreeing(agreeing, _) => agreeing.signed_by(),
-            Phase::Uploading(_) | Phase::Unmasking(_) | Phase::Closed => BTreeSet::new(),
+            Phase::Uploading(_) | Phase::Unmasking(_) | Phase::Tagging(_) | Phase::Closed => BTreeSet::new(),
         }
     }
 
@@ -193,7 +240,9 @@ impl LiveRound {
     pub fn unmasked_by(&self) -> (BTreeSet<SiteId>, bool) {
         match &self.phase {
             Phase::Unmasking(unmasking) => (unmasking.answered_by(), unmasking.sufficient()),
-            Phase::Uploading(_) | Phase::Agreeing(..) | Phase::Closed => (BTreeSet::new(), false),
+            Phase::Uploading(_) | Phase::Agreeing(..) | Phase::Tagging(_) | Phase::Closed => {
+                (BTreeSet::new(), false)
+            }
         }
     }
 
@@ -209,7 +258,7 @@ impl LiveRound {
     pub fn complaints(&self) -> BTreeMap<SiteId, BTreeSet<SiteId>> {
         match &self.phase {
             Phase::Unmasking(unmasking) => unmasking.complaints(),
-            Phase::Uploading(_) | Phase::Agreeing(..) | Phase::Closed => BTreeMap::new(),
+            Phase::Uploading(_) | Phase::Agreeing(..) | Phase::Tagging(_) | Phase::Closed => BTreeMap::new(),
         }
     }
 
@@ -220,8 +269,32 @@ impl LiveRound {
     pub fn request_for(&self, site: &SiteId) -> Result<Option<UnmaskingRequest>, MessageError> {
         match &self.phase {
             Phase::Unmasking(unmasking) => Ok(unmasking.request_for(site)),
-            Phase::Uploading(_) | Phase::Agreeing(..) | Phase::Closed => {
+            Phase::Uploading(_) | Phase::Agreeing(..) | Phase::Tagging(_) | Phase::Closed => {
                 Err(self.wrong_phase("unmasking requests", "unmasking"))
+            }
+        }
+    }
+
+    /// What one site is asked to tag; nothing if its upload is not in the sum.
+    ///
+    /// # Errors
+    /// [`MessageError::WrongPhase`].
+    pub fn tagging_request_for(&self, site: &SiteId) -> Result<Option<TaggingRequest>, MessageError> {
+        match &self.phase {
+            Phase::Tagging(tagging) => Ok(tagging.request_for(site)),
+            Phase::Uploading(_) | Phase::Agreeing(..) | Phase::Unmasking(_) | Phase::Closed => {
+                Err(self.wrong_phase("requests for tags", "tagging"))
+            }
+        }
+    }
+
+    /// The agreed sites whose tag is here, and those whose tag is not.
+    #[must_use]
+    pub fn tagged_by(&self) -> (BTreeSet<SiteId>, BTreeSet<SiteId>) {
+        match &self.phase {
+            Phase::Tagging(tagging) => (tagging.tagged_by(), tagging.missing()),
+            Phase::Uploading(_) | Phase::Agreeing(..) | Phase::Unmasking(_) | Phase::Closed => {
+                (BTreeSet::new(), BTreeSet::new())
             }
         }
     }
@@ -231,6 +304,7 @@ impl LiveRound {
             Phase::Uploading(_) => "uploading",
             Phase::Agreeing(..) => "agreeing",
             Phase::Unmasking(_) => "unmasking",
+            Phase::Tagging(_) => "tagging",
             Phase::Closed => "opening",
         };
         MessageError::WrongPhase { key: self.key.clone(), phase, message, belongs }

@@ -4,6 +4,7 @@ mod open;
 mod round;
 mod score;
 mod setup;
+mod verify;
 
 use konclave_crypto::{JobId, SiteId};
 
@@ -47,6 +48,14 @@ pub(super) async fn execute(app: &App, held: &Held, id: &JobId, step: Step) -> R
         Step::OpenRound { round } => {
             let key = RoundKey { job: job.job.clone(), round };
             or_discard(app, &key, open::open(app, held, &job, policy, &key).await)
+        }
+        Step::SettleTags { round } => {
+            let key = RoundKey { job: job.job.clone(), round };
+            or_discard(app, &key, verify::settle_tags(app, held, &job, policy, &key).await)
+        }
+        Step::CloseVerification { round } => {
+            let key = RoundKey { job: job.job.clone(), round };
+            verify::close(app, held, &job, &key).await
         }
         Step::Score { round } => score::score(app, held, &job, policy, round).await,
         Step::StateReward => score::state_reward(app, held, &job, policy).await,

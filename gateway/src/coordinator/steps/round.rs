@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::PoisonError;
 
 use konclave_crypto::aggregator::Abort;
-use konclave_crypto::messages::AgreementSignature;
+use konclave_crypto::messages::{AgreementEvidence, AgreementSignature};
 use konclave_crypto::setup::Roster;
 use konclave_crypto::{
     Digest, Encoding, MaskGraph, Mode, RoundContext, RoundNumber, SignedContext, SiteId, TensorEncoding,
@@ -151,8 +151,8 @@ pub(super) async fn close_agreement(
         let key = key.clone();
         app.blocking(move |app| Ok(app.rounds().all::<AgreementSignature>(&Kind::Agreement(&key))?)).await?
     };
-    let signatures: Vec<&AgreementSignature> = stored.values().collect();
-    let evidence = serde_json::json!({ "proposal": proposal, "signatures": signatures });
+    let signatures = stored.into_values().collect();
+    let evidence = AgreementEvidence { proposal: proposal.clone(), signatures };
     let evidence = serde_json::to_vec(&evidence).map_err(CommandError::from)?;
     let digest = Digest::of(&evidence);
     app.store_blob(&digest, evidence).await?;

@@ -87,7 +87,8 @@ pub(super) async fn abort(
     let record =
         Record::JobAborted { job: job.job.to_string(), reason: reason.clone(), culprits: names(&culprits) };
     app.append(held, &caller("abort-job"), vec![Entry::new(object(job), reason, record)]).await?;
-    if let Some(round) = job.current_round() {
+    let unverified = || job.unverified_round().map(|(round, _)| round);
+    if let Some(round) = job.current_round().or_else(unverified) {
         let key = RoundKey { job: job.job.clone(), round: round.round };
         app.live().forget(&key);
         app.blocking(move |app| Ok(app.rounds().close_round(&key)?)).await?;

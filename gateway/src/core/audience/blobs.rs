@@ -10,11 +10,14 @@ use konclave_policies::authorization::Role;
 use crate::auth::Principal;
 use crate::core::{App, CommandError};
 use crate::error::ApiError;
-use crate::projections::{JobState, PhaseState};
+use crate::projections::{JobState, PhaseState, to_digest};
 
 /// The owner mark of a blob that only evaluators may read: the sum of a batch, or the parameters of a coalition of
 /// batches. In a batch of three sites, two that put their own updates together would learn the third's from it.
 pub const EVALUATORS_ONLY: &str = "only:evaluators";
+
+/// The owner mark of a blob that only sites of its job and evaluators may read: a masked body whose tag they compute.
+pub const MEMBERS_ONLY: &str = "only:members";
 
 impl App {
     /// Refuses a blob that this principal must not see, whatever the policies allow: a site reads what it needs for
@@ -31,9 +34,13 @@ impl App {
                 policy_ids: vec![policy.to_owned()],
             })
         };
-        let restricted = self.blobs().owners(digest)?.contains(EVALUATORS_ONLY);
-        if restricted && !principal.roles.contains(&Role::Evaluator) {
+        let owners = self.blobs().owners(digest)?;
+        let evaluator = principal.roles.contains(&Role::Evaluator);
+        if owners.contains(EVALUATORS_ONLY) && !evaluator {
             return refuse("batch-sums-for-evaluators-only");
+        }
+        if owners.contains(MEMBERS_ONLY) && !evaluator && principal.member.is_none() {
+            return refuse("masked-bodies-for-members-only");
         }
         match &principal.member {
             Some(member)
@@ -45,14 +52,14 @@ impl App {
         }
     }
 
-    /// Whether a job that the site is asked to take part in, or takes part in, names the blob: the model's file, or
-    /// parameters to train from.
+    /// Whether a job that the site is asked to take part in, or takes part in, names the blob: the model's file,
+    /// parameters to train from, or what it takes to check an opened sum.
     async fn site_needs(&self, site: &SiteId, digest: &Digest) -> Result<bool, ApiError> {
         let manifests: Vec<Document> = {
             let state = self.state();
             let mut models = BTreeSet::new();
             for job in state.jobs.values().filter(|job| takes_part(job, site)) {
-                if has_parameters(job, digest) {
+                if has_parameters(job, digest) || has_evidence(job, digest) {
                     return Ok(true);
                 }
                 models.insert(job.request.model);
@@ -81,6 +88,22 @@ fn takes_part(job: &JobState, site: &SiteId) -> bool {
         matches!(job.phase, PhaseState::Consent { .. }) && job.invited.contains(site) && !refused
     };
     job.cohort.contains(site) || asked()
+}
+
+/// What a site reads to check an opened sum.
+fn has_evidence(job: &JobState, digest: &Digest) -> bool {
+    job.rounds.values().any(|round| {
+        let agreed = round.agreed.as_ref().is_some_and(|agreed| agreed.evidence == *digest);
+        let opened = round.opened().is_some_and(|opened| {
+            let tags = opened.verification.tags();
+            to_digest(&opened.total.sum) == *digest
+                || tags.is_some_and(|tags| {
+                    tags.evidence == *digest
+                        || tags.uploads.iter().any(|upload| to_digest(&upload.body) == *digest)
+                })
+        });
+        agreed || opened
+    })
 }
 
 fn has_parameters(job: &JobState, digest: &Digest) -> bool {

@@ -47,6 +47,8 @@ impl EntryAudience {
             | Record::RoundContext { job, .. }
             | Record::RoundAgreed { job, .. }
             | Record::RoundOpened { job, .. }
+            | Record::RoundTagged { job, .. }
+            | Record::RoundVerified { job, .. }
             | Record::RoundAborted { job, .. } => participants(state, job),
             Record::ConsentGiven { job, site, .. }
             | Record::ConsentRefused { job, site, .. }

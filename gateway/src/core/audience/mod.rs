@@ -3,5 +3,5 @@
 mod blobs;
 mod entries;
 
-pub use blobs::EVALUATORS_ONLY;
+pub use blobs::{EVALUATORS_ONLY, MEMBERS_ONLY};
 pub use entries::{EntryAudience, EntryReader};

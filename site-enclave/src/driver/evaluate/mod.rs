@@ -191,7 +191,9 @@ impl<E: Examiner> Duties for Evaluator<E> {
             | WorkItem::Encapsulate { .. }
             | WorkItem::Upload { .. }
             | WorkItem::Agree { .. }
-            | WorkItem::Unmask { .. } => {
+            | WorkItem::Unmask { .. }
+            | WorkItem::Tag { .. }
+            | WorkItem::Verify { .. } => {
                 tracing::warn!("the gateway asks the evaluator to train: ignored");
                 Ok(())
             }

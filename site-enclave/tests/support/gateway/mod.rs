@@ -6,21 +6,21 @@ use std::path::Path as FilePath;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
-use konclave_crypto::aggregator::{Agreeing, Collecting, Unmasking};
-use konclave_crypto::messages::Manifest;
+use konclave_crypto::aggregator::{Agreeing, Collecting, SumSink, Tagging, Unmasking};
+use konclave_crypto::messages::{AgreementEvidence, Manifest, OpenedUpload, SumTag, TagEvidence};
 use konclave_crypto::setup::{KemCiphertext, KeyAdvertisement, Roster};
 use konclave_crypto::{
     ConsortiumRootKey, Digest, Encoding, IdentityKey, JobId, MaskGraph, MemberRole, Membership,
-    MembershipCertificate, Mode, RoundContext, RoundNumber, SignedContext, SiteId, TensorEncoding,
-    UnixSeconds,
+    MembershipCertificate, Mode, OpenedSum, RoundContext, RoundNumber, SignedContext, SiteId, TensorEncoding,
+    UnixSeconds, apply_sums,
 };
 use konclave_ledger::checkpoint::log_key;
 use konclave_ledger::dsse::Envelope;
-use konclave_ledger::records::{Document, Record};
+use konclave_ledger::records::{Document, OpenedTotal, Record, SumResult};
 use konclave_ledger::{Hash, SigningKey};
 use konclave_openapi::jobs::{NewJob, Optimizer, TrainingSpec};
 use konclave_openapi::models::{ModelManifest, ParameterTensor};
-use konclave_openapi::rounds::{Round, RoundPhase};
+use konclave_openapi::rounds::{Round, RoundPhase, Verification};
 use konclave_openapi::sites::Enrolment;
 use konclave_openapi::work::WorkItem;
 use konclave_policies::quorum;
@@ -45,6 +45,8 @@ enum Stage {
     Uploading(Collecting),
     Agreeing(Agreeing),
     Unmasking(Unmasking),
+    Tagging(Box<Tagging>),
+    Checking,
     Opened,
     Between,
 }
@@ -57,7 +59,12 @@ struct OneRound {
     bodies: BTreeMap<SiteId, Vec<u8>>,
     signed_by: BTreeSet<SiteId>,
     answered: BTreeSet<SiteId>,
-    ended: bool,
+    agreement_evidence: Option<Digest>,
+    total: Option<(Digest, u64)>,
+    announcement: Option<Digest>,
+    tags: Option<Digest>,
+    verdicts: BTreeMap<SiteId, bool>,
+    after: Option<Digest>,
 }
 
 /// What the gateway has seen and done.
@@ -106,6 +113,14 @@ pub struct Gateway {
     pub unasked: BTreeSet<SiteId>,
     /// Answers to the unmasking that ever arrived: the round and the site.
     pub answers_seen: Vec<(u32, SiteId)>,
+    /// Adds one to the first coordinate of every opened sum, and announces that.
+    pub wrong_sums: bool,
+    /// Moves the model by another step than the sum's.
+    pub wrong_models: bool,
+    /// Keeps these sites' tags to itself: everybody has to compute them.
+    pub loses_tags_of: BTreeSet<SiteId>,
+    /// What sites said of opened sums: the round, the site, and whether it accepts.
+    pub verdicts_seen: Vec<(u32, SiteId, bool)>,
     /// Keeps the round open for uploads, and asks for them again, whatever has arrived.
     pub hold_uploads: bool,
     /// The same with signatures on the agreed set.
@@ -202,6 +217,10 @@ impl Gateway {
             pretends_aborts: false,
             unasked: BTreeSet::new(),
             answers_seen: Vec::new(),
+            wrong_sums: false,
+            wrong_models: false,
+            loses_tags_of: BTreeSet::new(),
+            verdicts_seen: Vec::new(),
             hold_uploads: false,
             hold_agreement: false,
         }))
@@ -310,29 +329,70 @@ impl Gateway {
             bodies: BTreeMap::new(),
             signed_by: BTreeSet::new(),
             answered: BTreeSet::new(),
-            ended: false,
+            agreement_evidence: None,
+            total: None,
+            announcement: None,
+            tags: None,
+            verdicts: BTreeMap::new(),
+            after: None,
         });
     }
 
-    /// Writes to the ledger what became of the last round, and moves to the next model.
-    fn end_round(&mut self) {
+    fn keep(&mut self, bytes: Vec<u8>) -> Digest {
+        let digest = Digest::of(&bytes);
+        self.blobs.insert(digest, bytes);
+        digest
+    }
+
+    /// Opens the last round's sum, moves the model by it, and writes both to the ledger.
+    fn open_round(&mut self, unmasking: Unmasking) -> Stage {
         let last = self.rounds.last().unwrap();
-        let (number, context) = (last.number, Hash(*last.signed.context.digest().as_bytes()));
+        let (number, context) = (last.number, last.signed.context.clone());
         let (job, round) = (self.job.to_string(), number.get());
+        let proposal = unmasking.proposal().clone();
+        let signatures = unmasking.request_for(&self.sites[0]).unwrap().signatures;
+        let evidence = AgreementEvidence { proposal: proposal.clone(), signatures };
+        let opening = unmasking.close().unwrap();
+        let bodies = last.bodies.iter().map(|(site, body)| (site.clone(), body.as_slice())).collect();
+        let mut sum = OpenedInMemory::default();
+        let mut tagging = opening.open_into(bodies, &mut sum).unwrap();
+        let OpenedInMemory(mut coordinates) = sum;
+        if self.wrong_sums {
+            coordinates[0] += 1;
+            let mut announcement = tagging.announcement().clone();
+            announcement.total.coordinates = Digest::of(&little_endian(&coordinates));
+            announcement.sums[0].coordinates = announcement.total.coordinates;
+            let (roster, opened) = (self.roster.clone().unwrap(), tagging.opened().clone());
+            tagging = Tagging::resume(context.clone(), roster, &proposal, announcement, opened).unwrap();
+        }
+        let announcement = tagging.announcement().clone();
+        let weight = announcement.total.weight;
+        self.opened.push((coordinates.clone(), weight));
+        let evidence = self.keep(serde_json::to_vec(&evidence).unwrap());
+        let total = self.keep(little_endian(&coordinates));
         let record = if self.pretends_aborts {
             Record::RoundAborted { job, round, reason: "too few answers".into(), culprits: Vec::new() }
         } else {
-            let after = [round as f32; COORDINATES];
-            let after: Vec<u8> = after.iter().flat_map(|value| value.to_le_bytes()).collect();
-            let before = std::mem::replace(&mut self.parameters, Digest::of(&after));
-            self.blobs.insert(self.parameters, after);
+            let before = self.parameters;
+            let model: Vec<f32> = self.blobs[&before]
+                .chunks_exact(4)
+                .map(|word| f32::from_le_bytes(word.try_into().unwrap()))
+                .collect();
+            let sum = OpenedSum { sites: proposal.agreed, coordinates, weight };
+            let rate = self.request.server_rate_micro + u32::from(self.wrong_models);
+            let moved = apply_sums(&model, &[sum], &context.encoding, rate).unwrap();
+            let after = self.keep(moved.iter().flat_map(|value| value.to_le_bytes()).collect());
+            self.parameters = after;
             Record::RoundOpened {
                 job,
                 round,
-                context,
+                context: Hash(*context.digest().as_bytes()),
                 batches: Vec::new(),
+                total: OpenedTotal { sum: Hash(*total.as_bytes()), weight },
+                announcement: Hash(*announcement.digest().as_bytes()),
+                tag_deadline: 0,
                 parameters_before: Hash(*before.as_bytes()),
-                parameters_after: Hash(*self.parameters.as_bytes()),
+                parameters_after: Hash(*after.as_bytes()),
                 coalitions: None,
                 evaluation_deadline: 0,
             }
@@ -340,6 +400,35 @@ impl Gateway {
         if self.records_endings {
             self.record(number, &record);
         }
+        let after = self.parameters;
+        let last = self.last();
+        last.agreement_evidence = Some(evidence);
+        last.total = Some((total, weight));
+        last.announcement = Some(announcement.digest());
+        last.after = Some(after);
+        if self.pretends_aborts { Stage::Opened } else { Stage::Tagging(Box::new(tagging)) }
+    }
+
+    /// Publishes the tags of the last round's sum.
+    fn publish_tags(&mut self, tagging: &Tagging) {
+        let hidden = &self.loses_tags_of;
+        let last = self.rounds.last().unwrap();
+        let tags: Vec<SumTag> = tagging.tags().filter(|tag| !hidden.contains(&tag.site)).cloned().collect();
+        let uploads: Vec<OpenedUpload> = hidden
+            .iter()
+            .map(|site| OpenedUpload {
+                site: site.clone(),
+                opened: tagging.opened()[site].clone(),
+                body: Digest::of(&last.bodies[site]),
+            })
+            .collect();
+        let bodies: Vec<Vec<u8>> = hidden.iter().map(|site| last.bodies[site].clone()).collect();
+        for body in bodies {
+            self.keep(body);
+        }
+        let evidence = TagEvidence { announcement: tagging.announcement().clone(), tags, uploads };
+        let digest = self.keep(serde_json::to_vec(&evidence).unwrap());
+        self.last().tags = Some(digest);
     }
 
     /// Moves the round on when everyone has answered.
@@ -354,7 +443,7 @@ impl Gateway {
             return;
         }
         let Some(round) = self.rounds.last_mut() else { return self.begin_round() };
-        round.stage = match std::mem::replace(&mut round.stage, Stage::Between) {
+        let stage = match std::mem::replace(&mut round.stage, Stage::Between) {
             Stage::Uploading(collecting) if collecting.uploaded().len() == all && !self.hold_uploads => {
                 Stage::Agreeing(collecting.close().unwrap())
             }
@@ -363,21 +452,15 @@ impl Gateway {
             {
                 Stage::Unmasking(agreeing.close().unwrap())
             }
-            Stage::Unmasking(unmasking) if round.answered.len() == all => {
-                let opening = unmasking.close().unwrap();
-                let bodies =
-                    round.bodies.iter().map(|(site, body)| (site.clone(), body.as_slice())).collect();
-                for sum in opening.open(bodies).unwrap() {
-                    self.opened.push((sum.coordinates.clone(), sum.weight));
-                }
-                Stage::Opened
+            Stage::Unmasking(unmasking) if round.answered.len() == all => self.open_round(unmasking),
+            Stage::Tagging(tagging) if tagging.missing().is_empty() => {
+                self.publish_tags(&tagging);
+                Stage::Checking
             }
+            Stage::Checking if round.verdicts.len() == all => Stage::Opened,
             other => other,
         };
-        if matches!(round.stage, Stage::Opened) && !round.ended {
-            round.ended = true;
-            self.end_round();
-        }
+        self.last().stage = stage;
         let Some(round) = self.rounds.last() else { return };
         if matches!(round.stage, Stage::Opened) && self.rounds.len() < self.rounds_wanted {
             self.begin_round();
@@ -414,6 +497,12 @@ impl Gateway {
             Stage::Unmasking(_) => {
                 (!round.answered.contains(site)).then_some(WorkItem::Unmask { job, round: number })
             }
+            Stage::Tagging(tagging) => {
+                tagging.missing().contains(site).then_some(WorkItem::Tag { job, round: number })
+            }
+            Stage::Checking => {
+                (!round.verdicts.contains_key(site)).then_some(WorkItem::Verify { job, round: number })
+            }
             Stage::Opened | Stage::Between => None,
         }
     }
@@ -436,7 +525,12 @@ impl Gateway {
     pub fn uploaded(&self) -> usize {
         self.rounds.last().map_or(0, |round| match &round.stage {
             Stage::Uploading(collecting) => collecting.uploaded().len(),
-            Stage::Agreeing(_) | Stage::Unmasking(_) | Stage::Opened | Stage::Between => 0,
+            Stage::Agreeing(_)
+            | Stage::Unmasking(_)
+            | Stage::Tagging(_)
+            | Stage::Checking
+            | Stage::Opened
+            | Stage::Between => 0,
         })
     }
 
@@ -449,7 +543,7 @@ impl Gateway {
                 Stage::Uploading(_) | Stage::Between => RoundPhase::Uploading,
                 Stage::Agreeing(_) => RoundPhase::Agreeing,
                 Stage::Unmasking(_) => RoundPhase::Unmasking,
-                Stage::Opened => RoundPhase::Opened,
+                Stage::Tagging(_) | Stage::Checking | Stage::Opened => RoundPhase::Opened,
             },
             context_digest: round.signed.context.digest(),
             uploaded: round.bodies.keys().cloned().collect(),
@@ -458,12 +552,45 @@ impl Gateway {
             unmasked: round.answered.iter().cloned().collect(),
             parameters_before: round.signed.context.model,
             context: round.signed.clone(),
-            parameters_after: None,
+            parameters_after: round.after,
             openings: Vec::new(),
+            agreement_evidence: round.agreement_evidence,
+            verification: round.announcement.map(|announcement| Verification {
+                result: SumResult::Pending,
+                total: round.total.unwrap().0,
+                weight: round.total.unwrap().1,
+                announcement,
+                tags: round.tags,
+                tagged: Vec::new(),
+                missing: Vec::new(),
+                false_tags: Vec::new(),
+                accepted: Vec::new(),
+                rejected: Vec::new(),
+                deadline: None,
+            }),
             started_at: "2026-01-01T00:00:00Z".into(),
             deadline: None,
         })
     }
+}
+
+/// One opened sum, held in memory.
+#[derive(Default)]
+struct OpenedInMemory(Vec<i32>);
+
+impl SumSink for OpenedInMemory {
+    fn take(&mut self, _: usize, coordinates: &[i32]) -> std::io::Result<()> {
+        self.0.extend_from_slice(coordinates);
+        Ok(())
+    }
+
+    fn take_total(&mut self, _: &[i32]) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+fn little_endian(coordinates: &[i32]) -> Vec<u8> {
+    coordinates.iter().flat_map(|value| value.to_le_bytes()).collect()
 }
 
 /// A policy's or floors' text for three sites.

@@ -11,7 +11,7 @@ use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use konclave_crypto::SiteId;
 use konclave_crypto::body_root;
-use konclave_crypto::messages::{AgreementSignature, Manifest, UnmaskingResponse};
+use konclave_crypto::messages::{AgreementSignature, Manifest, SumTag, SumVerdict, UnmaskingResponse};
 use konclave_crypto::setup::KeyAdvertisement;
 use konclave_ledger::Hash;
 use konclave_ledger::dsse::Envelope;
@@ -70,6 +70,8 @@ pub fn router(gateway: &Shared, site: &str) -> Router {
         .route("/v1/jobs/{job}/rounds/{round}/agreement", get(proposal))
         .route("/v1/jobs/{job}/rounds/{round}/agreement/{site}", put(agreement))
         .route("/v1/jobs/{job}/rounds/{round}/unmasking/{site}", put(unmasked).get(unmasking))
+        .route("/v1/jobs/{job}/rounds/{round}/tags/{site}", put(tagged).get(tagging))
+        .route("/v1/jobs/{job}/rounds/{round}/verdicts/{site}", put(verdict))
         .with_state(door)
 }
 
@@ -298,4 +300,30 @@ async fn unmasked(State(door): State<Door>, Json(response): Json<UnmaskingRespon
         }
         Err(rejection) => refuse(ProblemType::Rejected, &rejection.to_string()),
     }
+}
+
+async fn tagging(State(door): State<Door>) -> Response {
+    match &door.open().last().stage {
+        Stage::Tagging(tagging) => Json(tagging.request_for(&door.site).unwrap()).into_response(),
+        _ => refuse(ProblemType::WrongRound, "not tagging"),
+    }
+}
+
+async fn tagged(State(door): State<Door>, Json(tag): Json<SumTag>) -> Response {
+    let mut gateway = door.open();
+    let Stage::Tagging(tagging) = &mut gateway.last().stage else {
+        return refuse(ProblemType::WrongRound, "not tagging");
+    };
+    match tagging.accept(tag) {
+        Ok(()) => done(),
+        Err(rejection) => refuse(ProblemType::Rejected, &rejection.to_string()),
+    }
+}
+
+async fn verdict(State(door): State<Door>, Json(verdict): Json<SumVerdict>) -> Response {
+    let mut gateway = door.open();
+    let number = gateway.last().number.get();
+    gateway.verdicts_seen.push((number, door.site.clone(), verdict.accepted));
+    gateway.last().verdicts.insert(door.site.clone(), verdict.accepted);
+    done()
 }
