@@ -1,6 +1,6 @@
 //! What is answered, and how often.
 
-use konclave_crypto::Encoding;
+use konclave_crypto::{Encoding, MaskGraph};
 use konclave_ledger::Hash;
 use konclave_ledger::statements::{self, EvaluationStatement};
 
