@@ -19,6 +19,7 @@ mod adversary;
 mod colluder;
 mod gateway;
 mod generate;
+mod key_setup;
 mod keys;
 mod letter;
 mod observer;
@@ -83,6 +84,16 @@ fn small_rosters_keep_every_promise() {
 fn medium_rosters_keep_every_promise() {
     let report = play_seeds(0..16, Size::Medium);
     assert!(report.opened > 5, "{report}");
+}
+
+#[test]
+fn set_up_goes_on_with_nothing_that_was_changed() {
+    let mut seen = std::collections::BTreeMap::new();
+    for seed in 0..90 {
+        let meddling = key_setup::play(seed).unwrap();
+        *seen.entry(format!("{meddling:?}")).or_insert(0) += 1;
+    }
+    assert_eq!(seen.len(), key_setup::MEDDLING.len(), "{seen:?}");
 }
 
 #[test]
