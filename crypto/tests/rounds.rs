@@ -12,7 +12,7 @@ mod support;
 use std::collections::BTreeSet;
 
 use konclave_crypto::aggregator::Abort;
-use konclave_crypto::batches::scoring_batches;
+use konclave_crypto::batches::{scoring_batches, singletons};
 use konclave_crypto::{Digest, MaskGraph, Mode, RoundContext, RoundNumber, SiteId};
 use proptest::prelude::*;
 use support::{Consortium, Losses, encoding, play, site};
@@ -56,7 +56,10 @@ proptest! {
         let sum_bits = sites.next_power_of_two().trailing_zeros() as u8;
         let ring_bits = (quantisation_bits + sum_bits + 1 + spare_bits).clamp(16, 32);
         context.encoding = encoding(&tensors, quantisation_bits, ring_bits);
-        context.batches = scoring_batches(&consortium.roster, batch);
+        context.batches = match batch {
+            1 => singletons(&consortium.roster),
+            size => scoring_batches(&consortium.roster, size),
+        };
         context.min_batch = batch.max(2);
         context.round = RoundNumber::new(round).unwrap();
         for chains in consortium.chains.values_mut() {

@@ -6,31 +6,24 @@ mod support;
 
 use std::collections::BTreeSet;
 
+use konclave_crypto::batches::scoring_batches;
 use konclave_crypto::messages::{AgreementProposal, UnmaskingRequest};
 use konclave_crypto::site::{AgreeError, AwaitUnmasking, UnmaskError};
-use konclave_crypto::{Digest, Mode, SiteId};
-use support::{Consortium, Uploaded, agree_all, site, upload_all};
+use konclave_crypto::{ContextError, Digest, Mode, SiteFloor};
+use support::{Consortium, FLOOR, NOW, Uploaded, agree_all, site, upload_all};
 
 #[test]
-fn a_set_of_all_but_one_dropped_is_not_signed() {
+fn a_partition_that_leaves_one_site_alone_is_refused_before_anything_is_masked() {
     // One batch of one, one of the rest: without site 5 the agreed set would be site 0 alone.
-    let mut consortium = Consortium::new(6, 41);
+    let consortium = Consortium::new(6, 41);
     let mut context = consortium.context(Mode::Full);
     let sites = consortium.sites();
     context.batches = vec![sites[..1].to_vec(), sites[1..].to_vec()];
-    let Uploaded { context: verified, mut waiting, .. } =
-        upload_all(&mut consortium, &context, &BTreeSet::from([site(5)]));
-    let proposal = AgreementProposal {
-        context: verified.digest(),
-        manifests: waiting.values().map(|state| state.manifest().signed.clone()).collect(),
-        agreed: vec![site(0)],
-    };
-    for id in [site(0), site(3)] {
-        let state = waiting.remove(&id).unwrap();
-        let before = state.to_secret_bytes();
-        let refused = state.agree(&consortium.roster, &verified, &proposal, consortium.key(&id)).unwrap_err();
-        assert_eq!(refused.error, AgreeError::TooFewAgreed { found: 1, min_agreed: 2 });
-        assert_eq!(*refused.state.to_secret_bytes(), *before);
+    for batch_size in [1, 2, 3] {
+        let floor = SiteFloor { batch_size, ..FLOOR };
+        let signed = consortium.signed(context.clone());
+        let refused = signed.verify(&consortium.root(), &consortium.roster, NOW, &floor).unwrap_err();
+        assert_eq!(refused, ContextError::OtherBatches { batch_size });
     }
 }
 
@@ -38,14 +31,15 @@ fn a_set_of_all_but_one_dropped_is_not_signed() {
 fn a_set_below_the_floor_is_not_signed_though_enough_sites_uploaded() {
     let mut consortium = Consortium::new(6, 42);
     let mut context = consortium.context(Mode::Full);
-    context.batches = consortium.sites().chunks(2).map(<[SiteId]>::to_vec).collect();
+    context.batches = scoring_batches(&consortium.roster, 2);
     context.min_agreed = 5;
     let Uploaded { context: verified, mut waiting, .. } =
         upload_all(&mut consortium, &context, &BTreeSet::from([site(5)]));
+    let agreed = context.agreed_set(&waiting.keys().cloned().collect());
     let proposal = AgreementProposal {
         context: verified.digest(),
         manifests: waiting.values().map(|state| state.manifest().signed.clone()).collect(),
-        agreed: (0..4).map(site).collect(),
+        agreed: agreed.into_iter().collect(),
     };
     let state = waiting.remove(&site(0)).unwrap();
     let refused =

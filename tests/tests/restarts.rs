@@ -17,6 +17,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use konclave_ledger::records::SumResult;
 use konclave_openapi::jobs::{Job, JobPhase};
 use konclave_openapi::rounds::{Round, RoundPhase};
 use konclave_tests::consortium::{Consortium, EVALUATOR, output, wait_until};
@@ -177,9 +178,32 @@ fn every_phase_survives_a_killed_gateway() {
     assert_eq!(round.phase, RoundPhase::Unmasking);
     assert_eq!(round.unmasked.len(), SITES - 2, "answers are durable");
 
-    // Opened, with the evaluation still to come.
+    // Opened: the tag of the site that is still stopped is missing.
     scene.inside.start(&scene.consortium, third);
-    scene.wait("the opened round", || (scene.job(&job).rounds_opened == 1).then_some(()));
+    let tagged = |scene: &Scene| scene.round(&job).verification.map_or(0, |found| found.tagged.len());
+    scene.wait("five tags", || (tagged(&scene) == SITES - 1).then_some(()));
+    scene.restart();
+    assert_eq!(tagged(&scene), SITES - 1, "tags are durable");
+
+    // Checking: another site goes before the last tag comes, and with it its verdict.
+    scene.inside.stop(third);
+    scene.inside.start(&scene.consortium, second);
+    let accepted = |scene: &Scene| scene.round(&job).verification.map_or(0, |found| found.accepted.len());
+    scene.wait("five verdicts", || (accepted(&scene) == SITES - 1).then_some(()));
+    scene.restart();
+    let verification = scene.round(&job).verification.unwrap();
+    assert_eq!(
+        (verification.result, accepted(&scene)),
+        (SumResult::Pending, SITES - 1),
+        "verdicts are durable"
+    );
+
+    // Verified, with the evaluation still to come.
+    scene.inside.start(&scene.consortium, third);
+    scene.wait("the verified sum", || {
+        let verification = scene.round(&job).verification?;
+        (verification.result == SumResult::Verified).then_some(())
+    });
     scene.restart();
     let after = scene.job(&job);
     assert_eq!(after.rounds_opened, 1);

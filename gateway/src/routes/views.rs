@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::PoisonError;
 
+use konclave_crypto::messages::SumVerdict;
 use konclave_crypto::{SiteId, UnixSeconds};
 use konclave_ledger::records::SumResult;
 use konclave_openapi::jobs::{Consent, Job, JobPhase};
@@ -11,6 +12,7 @@ use konclave_openapi::rounds::{OpeningView, Round, RoundPhase, Verification};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use crate::coordinator::CoordinatorError;
 use crate::coordinator::live::Stage;
 use crate::core::{App, CommandError};
 use crate::error::ApiError;
@@ -18,7 +20,7 @@ use crate::projections::{
     JobState, ModelState, OpenedState, OutcomeState, ParticipationState, PhaseState, RoundState,
     VerificationState, to_digest,
 };
-use crate::rounds_store::RoundKey;
+use crate::rounds_store::{Kind, RoundKey};
 
 /// A time as the API writes it.
 pub(crate) fn rfc3339(time: UnixSeconds) -> String {
@@ -100,7 +102,10 @@ pub(crate) async fn round(app: &App, job: &JobState, state: &RoundState) -> Resu
         deadline: None,
     };
     match &state.outcome {
-        OutcomeState::Opened(_) => view.phase = RoundPhase::Opened,
+        OutcomeState::Opened(opened) => {
+            view.phase = RoundPhase::Opened;
+            verification_under_way(app, job, state, opened, &mut view).await?;
+        }
         OutcomeState::Aborted { reason, culprits } => {
             view.phase = RoundPhase::Aborted { reason: reason.clone(), culprits: culprits.clone() };
         }
@@ -142,6 +147,42 @@ async fn under_way(app: &App, job: &JobState, state: &RoundState, view: &mut Rou
         }
     };
     view.deadline = deadline.map(rfc3339);
+    Ok(())
+}
+
+/// Who has sent a tag or a verdict so far, while they are waited for.
+async fn verification_under_way(
+    app: &App,
+    job: &JobState,
+    state: &RoundState,
+    opened: &OpenedState,
+    view: &mut Round,
+) -> Result<(), ApiError> {
+    let Some(verification) = &mut view.verification else { return Ok(()) };
+    if job.is_over() {
+        return Ok(());
+    }
+    let key = RoundKey { job: job.job.clone(), round: state.round };
+    match &opened.verification {
+        VerificationState::Tagging { .. } => match app.live_round(&key).await {
+            Ok(live) => {
+                let live = live.lock().unwrap_or_else(PoisonError::into_inner);
+                verification.tagged = live.tagged_by().0.into_iter().collect();
+            }
+            // What was stored of the opening is lost, or the tags were settled this moment.
+            Err(CoordinatorError::Rebuild(_) | CoordinatorError::Missing { .. }) => {}
+            Err(error) => return Err(error.into()),
+        },
+        VerificationState::Checking { .. } => {
+            let kind = move |app: &App| Ok(app.rounds().all::<SumVerdict>(&Kind::Verdict(&key))?);
+            for (site, verdict) in app.blocking(kind).await? {
+                let said =
+                    if verdict.accepted { &mut verification.accepted } else { &mut verification.rejected };
+                said.push(site);
+            }
+        }
+        VerificationState::Settled { .. } => {}
+    }
     Ok(())
 }
 

@@ -66,6 +66,7 @@ async fn one_address_without_certificates_cannot_take_all_connections() {
 
 #[tokio::test]
 async fn the_ledger_is_written_however_many_connections_are_opened() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let folders = Folders::new();
     folders.configure("header_seconds = 15", "header_seconds = 2");
     let mut gateway = Command::new("sh")

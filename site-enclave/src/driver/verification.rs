@@ -188,7 +188,7 @@ impl<L: Learner> Site<L> {
             bodies.push(fetch(upload.body, context.context().encoding.body_bytes()).await?);
         }
         let (rate, roster) = (session.request.server_rate_micro, Arc::clone(roster));
-        let after = entry.after;
+        let (after, told) = (entry.after, job.clone());
         let check = move || -> Result<bool, StepError> {
             let checked = check_files(&roster, &context, &agreed, &evidence, &total, &bodies);
             for body in &bodies {
@@ -200,7 +200,7 @@ impl<L: Learner> Site<L> {
                     return Err(StepError::Unverified { round, source });
                 }
                 Err(reason) => {
-                    tracing::error!("round {round}: {reason}");
+                    tracing::error!(job = %told, "round {round}: {reason}");
                     false
                 }
             };
@@ -216,6 +216,7 @@ impl<L: Learner> Site<L> {
             );
         } else {
             tracing::error!(
+                %job,
                 "round {round}: the opened sum or the model after it is wrong; this site rejects it"
             );
         }

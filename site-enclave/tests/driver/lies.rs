@@ -62,6 +62,7 @@ async fn rounds_before_the_first_trained_one_must_be_in_the_ledger_too() {
         gateway.tamper = Some(|context| context.model = Digest::of(b"a model to look through"));
     };
     assert_eq!(refusal(reason, skip).await, 0);
+    let reason = "the gateway does not give a ledger entry of the opening of round 1";
     assert_eq!(refusal(reason, |gateway| gateway.records_endings = false).await, 3, "round 1 alone");
 }
 
