@@ -11,6 +11,8 @@
     clippy::cast_possible_truncation,
     clippy::wildcard_enum_match_arm,
     clippy::panic,
+    clippy::large_enum_variant,
+    clippy::needless_range_loop,
     unreachable_pub,
     reason = "a test may panic"
 )]

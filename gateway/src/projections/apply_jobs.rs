@@ -138,7 +138,7 @@ impl State {
                 ..
             } => {
                 let parameters_after = to_digest(&parameters_after);
-                round_of(self, place, &job, round)?.outcome = OutcomeState::Opened(OpenedState {
+                round_of(self, place, &job, round)?.outcome = OutcomeState::Opened(Box::new(OpenedState {
                     batches,
                     total,
                     announcement: to_digest(&announcement),
@@ -146,7 +146,7 @@ impl State {
                     parameters_after,
                     coalitions,
                     evaluation_deadline: UnixSeconds(evaluation_deadline),
-                });
+                }));
                 place.job(self, &job)?.parameters = parameters_after;
             }
             Record::RoundTagged {

@@ -51,7 +51,7 @@ pub enum OutcomeState {
     /// It has not ended.
     Open,
     /// The sums are open.
-    Opened(OpenedState),
+    Opened(Box<OpenedState>),
     /// Nothing was opened.
     Aborted {
         /// Why.

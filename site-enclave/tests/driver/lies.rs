@@ -162,7 +162,8 @@ async fn another_ledger_head_in_a_context_raises_the_alarm_and_stops_the_site() 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wrong_sum_and_a_wrong_model_are_rejected_by_every_site_and_not_trained_on() {
-    let tells: [(fn(&mut Gateway), &str); 2] = [
+    type Tell = fn(&mut Gateway);
+    let tells: [(Tell, &str); 2] = [
         (|gateway| gateway.wrong_sums = true, "the tags do not add up to the announced sum"),
         (|gateway| gateway.wrong_models = true, "this site rejects it"),
     ];

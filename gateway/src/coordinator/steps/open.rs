@@ -34,7 +34,7 @@ struct Opened {
 }
 
 enum Outcome {
-    Opened(Opened, AgreementProposal, BTreeSet<SiteId>),
+    Opened(Box<Opened>, AgreementProposal, BTreeSet<SiteId>),
     Abort(Abort),
     /// The sums are open, but applying them leaves the range of finite numbers.
     Useless(ApplyError),
@@ -80,7 +80,7 @@ pub(super) async fn open(
             };
             app.rounds().put_opening(&owned_key, &stored)?;
             shared.lock().unwrap_or_else(PoisonError::into_inner).begin_tagging(tagging);
-            Ok(Outcome::Opened(opened, proposal, answered))
+            Ok(Outcome::Opened(Box::new(opened), proposal, answered))
         })
         .await?;
     match outcome {
@@ -91,7 +91,7 @@ pub(super) async fn open(
             abort(app, held, job, round.round, reason, BTreeSet::new()).await
         }
         Outcome::Opened(opened, proposal, answered) => {
-            let entries = entries(app, job, policy, round, opened, &proposal, &answered).await?;
+            let entries = entries(app, job, policy, round, *opened, &proposal, &answered).await?;
             app.append(held, &caller("open-round"), entries).await?;
             app.notify();
             Ok(())
