@@ -197,7 +197,26 @@ impl Plan<'_> {
         (0..1 + draw(self.rng, 2)).map(|_| draw(self.rng, self.sites)).collect()
     }
 
+    /// Two views of one round, and between them sites restored from copies older than their first signature.
+    fn ask_again(&mut self) {
+        let context = draw(self.rng, 4);
+        for again in [false, true] {
+            if again {
+                for site in self.some_sites() {
+                    self.ops.push(Op::RollBack { site, writes: 2 });
+                }
+            }
+            let (without, to) = (self.few_sites(), (0..self.sites).collect());
+            let change = ProposalChange::Consistent;
+            self.ops.push(Op::Attack(Attack::Propose { context, without, change, to }));
+            self.run(true);
+        }
+    }
+
     fn strike(&mut self) {
+        if happens(self.rng, 80) {
+            self.ask_again();
+        }
         let attack = match draw(self.rng, 10) {
             0 | 1 => Attack::Context { change: one_of(self.rng, &CONTEXTS), to: self.some_sites() },
             2..=4 => Attack::Propose {
