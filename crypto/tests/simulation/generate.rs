@@ -211,6 +211,9 @@ impl Plan<'_> {
             self.ops.push(Op::Attack(Attack::Propose { context, without, change, to }));
             self.run(true);
         }
+        let (view, change) = (draw(self.rng, 6), one_of(self.rng, &REQUESTS));
+        self.ops.push(Op::Attack(Attack::Demand { view, change, to: (0..self.sites).collect() }));
+        self.run(true);
     }
 
     fn strike(&mut self) {

@@ -95,6 +95,9 @@ impl Observer {
         }
         match letter {
             Letter::Manifest { manifest, .. } => {
+                if parameters.threshold as usize != self.keys.threshold() || parameters.min_agreed < 2 {
+                    return Err(format!("{site} masked under a weakened context"));
+                }
                 let uploads = self.uploads.entry(context).or_default();
                 uploads.insert(site.clone(), manifest.signed.header.clone());
                 Ok(())
@@ -102,6 +105,7 @@ impl Observer {
             Letter::Agreement(signature) => {
                 self.signed.entry(signature.agreed_digest).or_default().insert(site.clone());
                 self.agreed_to.insert((site.clone(), context), signature.agreed_digest);
+                self.check_view(site, &signature.agreed_digest)?;
                 self.check_one_set(round)
             }
             Letter::Response(response) => {
@@ -131,6 +135,30 @@ impl Observer {
             .collect();
         if sets.len() > 1 {
             return Err(format!("{} sets of round {round} can reach a quorum", sets.len()));
+        }
+        Ok(())
+    }
+
+    /// What an honest site signs is true: the headers are what the honest sites sent, there are enough of them, and the set
+    /// is the whole batches among them.
+    fn check_view(&self, site: &SiteId, agreed_digest: &Digest) -> Result<(), Violation> {
+        let view = self.views.get(agreed_digest).filter(|view| view.agreed_digest() == *agreed_digest);
+        let Some(view) = view else { return Err(format!("{site} signed a set that nobody proposed")) };
+        let parameters = &self.contexts[&view.context];
+        let sent = self.uploads.get(&view.context);
+        for signed in &view.manifests {
+            let header = &signed.header;
+            let true_one = sent.and_then(|sent| sent.get(&header.site));
+            if self.honest.contains(&header.site) && true_one != Some(header) {
+                return Err(format!("{site} signed a header that {} never sent", header.site));
+            }
+        }
+        let shown: BTreeSet<&SiteId> = view.manifests.iter().map(|signed| &signed.header.site).collect();
+        let whole = parameters.batches.iter().filter(|batch| batch.iter().all(|site| shown.contains(site)));
+        let expected: BTreeSet<&SiteId> = whole.flatten().collect();
+        let small = expected.len() < parameters.min_agreed.into() || shown.len() < self.keys.threshold();
+        if small || !expected.into_iter().eq(&view.agreed) {
+            return Err(format!("{site} signed a set that is too small or not the whole batches shown"));
         }
         Ok(())
     }
