@@ -32,7 +32,7 @@ use crate::transcript::Transcript;
 /// Between which sites pairwise masks are added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum MaskGraph {
     /// Between all.
     Complete,

@@ -96,7 +96,7 @@ def context_digest(context):
     fields += [encoding["quantisation_bits"], encoding["ring_bits"], encoding["weight_cap"]]
     fields += [context["threshold"], context["min_agreed"], context["min_batch"]]
     graph = context["mask_graph"]
-    fields += ["complete", 0] if graph == "complete" else ["regular", graph["regular"]["degree"]]
+    fields += [graph["kind"], graph.get("degree", 0)]
     fields += [bytes.fromhex(context["policy"]), bytes.fromhex(context["training"])]
     fields += [context["ledger_size"], bytes.fromhex(context["ledger_root"])]
     return sha256(transcript("context", *fields)).hex()
@@ -122,14 +122,14 @@ def contexts():
         "threshold": 3,
         "min_agreed": 2,
         "min_batch": 2,
-        "mask_graph": "complete",
+        "mask_graph": {"kind": "complete"},
         "policy": material("policy", 32).hex(),
         "training": material("training", 32).hex(),
         "ledger_size": 41,
         "ledger_root": material("ledger", 32).hex(),
     }
     group = {**full, "mode": "group", "batches": [["a", "b"], ["c"]]}
-    sparse = {**full, "mask_graph": {"regular": {"degree": 2}}}
+    sparse = {**full, "mask_graph": {"kind": "regular", "degree": 2}}
     digest = context_digest(full)
     negative = []
 
@@ -142,8 +142,8 @@ def contexts():
     change("batches merged", lambda c: c.update(batches=[["a", "b"], ["c"]]))
     change("a lower threshold", lambda c: c.update(threshold=2))
     change("another clip bound", lambda c: c["encoding"]["tensors"][0].update(clip_micro=50001))
-    change("a sparse mask graph", lambda c: c.update(mask_graph={"regular": {"degree": 2}}))
-    change("an unknown mask graph", lambda c: c.update(mask_graph={"regular": {"degree": 2, "seed": 1}}), parses=False)
+    change("a sparse mask graph", lambda c: c.update(mask_graph={"kind": "regular", "degree": 2}))
+    change("an unknown mask graph", lambda c: c.update(mask_graph={"kind": "regular", "degree": 2, "seed": 1}), parses=False)
     change("an unknown field", lambda c: c.update(extra=1), parses=False)
     change("round 0", lambda c: c.update(round=0), parses=False)
     change("an upper-case digest", lambda c: c.update(model=c["model"].upper()), parses=False)
