@@ -15,10 +15,13 @@ SITES ?= 6
 ROUNDS ?= 10
 SEED ?= 1
 KEEP ?=
-# And of `make simulate`.
+# Of `make simulate`.
 SECONDS ?= 3600
+# And of `make scale`, which takes SITES too.
+COORDINATES ?= 1000000
+DROPOUTS ?= 10
 
-.PHONY: help setup build demo test test-rust test-api simulate fuzz lint lint-quick arrows lint-deny bench openapi clean distclean
+.PHONY: help setup build demo test test-rust test-api simulate scale fuzz lint lint-quick arrows lint-deny bench openapi clean distclean
 
 help: ## List the tasks
 	@echo 'make TASK, where TASK is one of:'
@@ -52,12 +55,18 @@ simulate: ## Simulate jobs with faults and attacks: [SECONDS=3600] [SEED=1]
 	SECONDS='$(SECONDS)' SEED='$(SEED)' $(CARGO) test --locked --release -p konclave-crypto --test simulation -- \
 		--ignored --nocapture long_run
 
+scale: setup ## One round over HTTP among many sites: [SITES=100] [COORDINATES=1000000] [DROPOUTS=10]
+	$(CARGO) build --release --locked --bins
+	SITES='$(if $(filter command line,$(origin SITES)),$(SITES),100)' COORDINATES='$(COORDINATES)' DROPOUTS='$(DROPOUTS)' \
+		$(CARGO) test --release --locked --workspace --test scale -- --ignored --nocapture
+
 fuzz: ## Run every fuzz target for SECONDS each, on the stable compiler: [SECONDS=60]
 	@scripts/fuzz.sh '$(CARGO)' '$(if $(filter command line,$(origin SECONDS)),$(SECONDS),60)'
 
-lint-quick: ## Formatting and dependency arrows only
+lint-quick: ## Formatting, dependency arrows, and that SECURITY.md names tests that exist
 	$(CARGO) fmt --all -- --check
 	@$(PYTHON) scripts/check_arrows.py
+	@$(PYTHON) scripts/check_attack_tests.py
 
 lint: lint-quick ## All of that, clippy and the docs without warnings, and the dependencies' licences
 	@$(PYTHON) scripts/fetch_libtorch.py
