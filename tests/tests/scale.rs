@@ -20,7 +20,7 @@ use konclave_crypto::{Digest, JobId, SiteId};
 use konclave_ledger::records::SumResult;
 use konclave_openapi::jobs::JobPhase;
 use konclave_openapi::rounds::{Round, RoundPhase};
-use konclave_tests::consortium::{Consortium, Plan, output, wait_until};
+use konclave_tests::consortium::{Consortium, Plan, output, set_keys, wait_until};
 use konclave_tests::partner::PartnerClient;
 
 use support::inside::Inside;
@@ -107,6 +107,9 @@ fn play(scale: &Scale) {
             plan.with_policy(key, scale.wait.as_secs())
         });
     let mut consortium = Consortium::found(&plan).unwrap();
+    // They all come from one address here, and most of them at once.
+    let settings = consortium.gateway_folder().join("gateway.toml");
+    set_keys(&settings, &[("connections_per_address", "384".to_owned())]).unwrap();
     let (developer, auditor) = support::partners(&consortium);
     consortium.start_gateway().unwrap();
     let sites = support::site_names(&consortium);

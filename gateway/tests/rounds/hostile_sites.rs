@@ -28,10 +28,9 @@ async fn stored(world: &World, job: &JobId, name: &str) -> Manifest {
 }
 
 async fn reason_and_culprits(world: &World, job: &JobId) -> (String, Vec<SiteId>) {
-    match world.round(job, 1).await.phase {
-        RoundPhase::Aborted { reason, culprits } => (reason, culprits),
-        other => panic!("{other:?}"),
-    }
+    let phase = world.round(job, 1).await.phase;
+    let RoundPhase::Aborted { reason, culprits } = phase else { panic!("{phase:?}") };
+    (reason, culprits)
 }
 
 /// Lets the round go on without the hostile site once the others have done their part.
