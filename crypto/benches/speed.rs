@@ -297,7 +297,8 @@ fn opening_memory(n: usize, d: u64, folder: &FilePath) {
     let (mut waiting, mut files) = (BTreeMap::new(), BTreeMap::new());
     for id in consortium.sites() {
         let mut lanes: Vec<u32> = (0..d as u32).map(|lane| lane % 2000).collect();
-        lanes.push(3);
+        // The heaviest weight: the range check allows no such coordinates with a lighter one.
+        lanes.push(context.encoding.weight_cap);
         let update = RingVector::from_lanes(lanes, BITS).unwrap();
         let Upload { state, manifest, body } = consortium.upload(&id, &verified, update);
         collecting.accept_manifest(&id, manifest).unwrap();
