@@ -17,9 +17,13 @@ SEED ?= 1
 KEEP ?=
 # Of `make simulate`.
 SECONDS ?= 3600
-# And of `make scale`, which takes SITES too.
+# Of `make scale`, which takes SITES too.
 COORDINATES ?= 1000000
 DROPOUTS ?= 10
+# And of `make bench`. Flower 1.42 asks for Python 3.10 to 3.13.
+BENCH ?= default
+PEER ?=
+PEER_PYTHON ?= python3.12
 
 .PHONY: help setup build demo test test-rust test-api simulate scale fuzz lint lint-quick arrows lint-deny bench openapi clean distclean
 
@@ -80,8 +84,11 @@ arrows: ## Check which crate uses which
 lint-deny: ## Check licences, sources and bans of dependencies; advisories when their database can be reached
 	@scripts/deny.sh '$(CARGO)'
 
-bench: ## Run the benchmarks: masking against the fastest possible generator
-	$(CARGO) bench --locked -p konclave-crypto --bench masking
+bench: ## Masking, unmasking and tags against their floors, one table: [BENCH=full] [PEER=flower]
+	BENCH='$(BENCH)' BENCH_OUT='$(CURDIR)/target/bench' $(CARGO) bench --locked -p konclave-crypto --bench speed
+ifeq ($(PEER),flower)
+	@scripts/bench_flower.sh '$(PEER_PYTHON)'
+endif
 
 openapi: setup ## Write openapi/openapi.json anew from the gateway's routes
 	$(CARGO) build --locked -p konclave-gateway

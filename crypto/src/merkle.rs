@@ -2,6 +2,7 @@
 
 use std::io::{self, Read};
 
+use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};
 
 use crate::digest::Digest;
@@ -183,6 +184,14 @@ pub fn body_root(mut reader: impl Read) -> io::Result<Digest> {
     }
 }
 
+/// The same root of a body in memory, its chunks hashed on all cores.
+pub(crate) fn root_of_body(body: &[u8]) -> Digest {
+    let leaves: Vec<Digest> = body.par_chunks(BODY_CHUNK_BYTES).map(leaf_hash).collect();
+    let mut frontier = Frontier::default();
+    leaves.into_iter().for_each(|leaf| frontier.push(leaf));
+    frontier.root()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -224,6 +233,8 @@ mod tests {
     fn a_body_hashes_the_same_however_it_is_cut() {
         let body: Vec<u8> = (0..3 * BODY_CHUNK_BYTES + 17).map(|index| (index * 7 % 251) as u8).collect();
         let whole = body_root(body.as_slice()).unwrap();
+        assert_eq!(root_of_body(&body), whole);
+        assert_eq!(root_of_body(&[]), body_root([].as_slice()).unwrap());
         for cut in [1, 1000, BODY_CHUNK_BYTES - 1, BODY_CHUNK_BYTES, BODY_CHUNK_BYTES + 1] {
             let mut hasher = BodyHasher::new();
             body.chunks(cut.max(999)).for_each(|part| hasher.update(part));
