@@ -18,7 +18,7 @@ KEEP ?=
 # And of `make simulate`.
 SECONDS ?= 3600
 
-.PHONY: help setup build demo test test-rust test-api simulate fuzz lint lint-quick arrows lint-deny bench openapi clean distclean
+.PHONY: help setup build demo test test-rust test-api simulate vectors fuzz lint lint-quick arrows lint-deny bench openapi clean distclean
 
 help: ## List the tasks
 	@echo 'make TASK, where TASK is one of:'
@@ -51,6 +51,11 @@ test-api: setup ## Generate a Python client from openapi.json and use it on a li
 simulate: ## Simulate jobs with faults and attacks: [SECONDS=3600] [SEED=1]
 	SECONDS='$(SECONDS)' SEED='$(SEED)' $(CARGO) test --locked --release -p konclave-crypto --test simulation -- \
 		--ignored --nocapture long_run
+
+vectors: ## Write crypto/vectors/ anew after a change of the wire formats
+	@$(PYTHON) scripts/second_client.py --install-only
+	PYTHONPATH=third_party/second-client/packages $(PYTHON) crypto/vectors/generate.py
+	$(CARGO) test --locked -p konclave-crypto --test vectors -- --ignored write
 
 fuzz: ## Run every fuzz target for SECONDS each, on the stable compiler: [SECONDS=60]
 	@scripts/fuzz.sh '$(CARGO)' '$(if $(filter command line,$(origin SECONDS)),$(SECONDS),60)'
