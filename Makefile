@@ -18,7 +18,7 @@ KEEP ?=
 # And of `make simulate`.
 SECONDS ?= 3600
 
-.PHONY: help setup build demo test test-rust test-api simulate vectors fuzz lint lint-quick arrows lint-deny bench openapi clean distclean
+.PHONY: help setup build demo test test-rust test-api test-second simulate vectors fuzz lint lint-quick arrows lint-deny bench openapi clean distclean
 
 help: ## List the tasks
 	@echo 'make TASK, where TASK is one of:'
@@ -38,7 +38,7 @@ demo: build ## Six sites train one model: [DATA=FILE.csv] [SITES=6] [ROUNDS=10] 
 
 # Always the whole workspace: with fewer packages Cargo would choose other features and build dependencies anew. The
 # programs that the tests start are built with the tests.
-test: test-rust test-api ## Run every test
+test: test-rust test-api test-second ## Run every test
 
 test-rust: setup ## Run the Rust tests, end-to-end ones included
 	$(CARGO) test --locked --workspace
@@ -51,6 +51,11 @@ test-api: setup ## Generate a Python client from openapi.json and use it on a li
 simulate: ## Simulate jobs with faults and attacks: [SECONDS=3600] [SEED=1]
 	SECONDS='$(SECONDS)' SEED='$(SEED)' $(CARGO) test --locked --release -p konclave-crypto --test simulation -- \
 		--ignored --nocapture long_run
+
+test-second: setup ## Let a second client, in Python, take part in a job beside Rust sites
+	@$(PYTHON) scripts/second_client.py
+	$(CARGO) test --locked --workspace --no-run
+	$(CARGO) test --locked --workspace --test second_client -- --ignored
 
 vectors: ## Write crypto/vectors/ anew after a change of the wire formats
 	@$(PYTHON) scripts/second_client.py --install-only
