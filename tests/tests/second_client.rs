@@ -151,10 +151,8 @@ fn a_second_implementation_takes_part_and_every_sum_is_exact() {
     let (developer, _auditor) = support::partners(&consortium);
     consortium.start_gateway().unwrap();
     let mut inside = Inside::default();
-    for member in consortium.members().map(|member| member.site.clone()).collect::<Vec<_>>() {
-        if member != PYTHON {
-            inside.start(&consortium, &member);
-        }
+    for member in consortium.members().filter(|member| member.site != PYTHON) {
+        inside.start(&consortium, &member.site);
     }
     let mut second = start_second_client(&consortium);
     let job = support::job::ask(&developer, ROUNDS, vec![SCORING]);
@@ -163,7 +161,7 @@ fn a_second_implementation_takes_part_and_every_sum_is_exact() {
     let printed = second.printed();
 
     let opened: Vec<&Round> = rounds.iter().filter(|round| round.phase == RoundPhase::Opened).collect();
-    assert_eq!(opened.len(), ROUNDS as usize);
+    assert_eq!(opened.len(), usize::try_from(ROUNDS).unwrap());
     let of = |sites: &[konclave_crypto::SiteId]| {
         sites.iter().map(|site| site.as_str().to_owned()).collect::<BTreeSet<_>>()
     };
