@@ -25,7 +25,7 @@ BENCH ?= default
 PEER ?=
 PEER_PYTHON ?= python3.12
 
-.PHONY: help setup build demo test test-rust test-api simulate scale fuzz lint lint-quick arrows lint-deny bench openapi clean distclean
+.PHONY: help setup build demo test test-rust test-api test-second simulate vectors scale fuzz lint lint-quick arrows lint-deny bench openapi clean distclean
 
 help: ## List the tasks
 	@echo 'make TASK, where TASK is one of:'
@@ -45,7 +45,7 @@ demo: build ## Six sites train one model: [DATA=FILE.csv] [SITES=6] [ROUNDS=10] 
 
 # Always the whole workspace: with fewer packages Cargo would choose other features and build dependencies anew. The
 # programs that the tests start are built with the tests.
-test: test-rust test-api ## Run every test
+test: test-rust test-api test-second ## Run every test
 
 test-rust: setup ## Run the Rust tests, end-to-end ones included
 	$(CARGO) test --locked --workspace
@@ -63,6 +63,16 @@ scale: setup ## One round over HTTP among many sites: [SITES=100] [COORDINATES=1
 	$(CARGO) build --release --locked --bins
 	SITES='$(if $(filter command line,$(origin SITES)),$(SITES),100)' COORDINATES='$(COORDINATES)' DROPOUTS='$(DROPOUTS)' \
 		$(CARGO) test --release --locked --workspace --test scale -- --ignored --nocapture
+
+test-second: setup ## Let a second client, in Python, take part in a job beside Rust sites
+	@$(PYTHON) scripts/second_client.py
+	$(CARGO) test --locked --workspace --no-run
+	$(CARGO) test --locked --workspace --test second_client -- --ignored
+
+vectors: ## Write crypto/vectors/ anew after a change of the wire formats
+	@$(PYTHON) scripts/second_client.py --install-only
+	PYTHONPATH=third_party/second-client/packages $(PYTHON) crypto/vectors/generate.py
+	$(CARGO) test --locked -p konclave-crypto --test vectors -- --ignored write
 
 fuzz: ## Run every fuzz target for SECONDS each, on the stable compiler: [SECONDS=60]
 	@scripts/fuzz.sh '$(CARGO)' '$(if $(filter command line,$(origin SECONDS)),$(SECONDS),60)'

@@ -195,6 +195,33 @@ pub(crate) fn root_of_body(body: &[u8]) -> Digest {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vectors;
+
+    #[test]
+    fn known_answers() {
+        let file = vectors::load(include_str!("../vectors/merkle.json"));
+        let number = |value: &serde_json::Value| value.as_u64().unwrap() as usize;
+        // The root of a body, or where a path leads that is used up to its end.
+        let found = |case: &serde_json::Value| {
+            if case["length"].is_u64() {
+                let pattern = vectors::list(&case["pattern"]);
+                let body: Vec<u8> = pattern.into_iter().cycle().take(number(&case["length"])).collect();
+                return Some(body_root(body.as_slice()).unwrap());
+            }
+            let path: Vec<Digest> =
+                case["path"].as_array().unwrap().iter().map(|step| Digest(vectors::bytes(step))).collect();
+            let (index, size) = (number(&case["index"]), number(&case["size"]));
+            let mut siblings = path.iter();
+            let content = Digest(vectors::bytes(&case["content"]));
+            root_from_path(&content, index, size, &mut siblings).filter(|_| siblings.next().is_none())
+        };
+        for case in vectors::cases(&file, "positive") {
+            assert_eq!(found(&case), Some(Digest(vectors::bytes(&case["root"]))));
+        }
+        for case in vectors::cases(&file, "negative") {
+            assert_ne!(found(&case), Some(Digest(vectors::bytes(&case["root"]))), "{}", case["why"]);
+        }
+    }
 
     fn contents(count: usize) -> Vec<Digest> {
         (0..count).map(|index| Digest::of(&index.to_be_bytes())).collect()
