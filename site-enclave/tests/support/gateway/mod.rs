@@ -69,6 +69,9 @@ struct OneRound {
     after: Option<Digest>,
 }
 
+/// Done once.
+pub type Beginning = Box<dyn FnOnce(&mut Gateway) + Send>;
+
 /// Changes an answer to a site's GET: the gateway, the site, the path, the answer.
 pub type Deceit = Arc<dyn Fn(&Gateway, &SiteId, &str, &mut serde_json::Value) + Send + Sync>;
 
@@ -137,7 +140,7 @@ pub struct Gateway {
     /// Keeps the shares' requests back.
     pub hold_unmasking: bool,
     /// Done once, when a round begins.
-    pub begins: Option<Box<dyn FnOnce(&mut Gateway) + Send>>,
+    pub begins: Option<Beginning>,
     /// Lies to single sites.
     pub deceit: Option<Deceit>,
     /// Who is not asked for an upload before the set is fixed, and then is, as if uploads were still open.
