@@ -112,6 +112,9 @@ pub struct DeltaError {
 }
 
 impl Delta {
+    /// `10^-6`.
+    pub const MILLIONTH: Self = Self { exponent: 6 };
+
     /// `10^-exponent`, for 3 to 12.
     ///
     /// # Errors
