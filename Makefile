@@ -15,10 +15,17 @@ SITES ?= 6
 ROUNDS ?= 10
 SEED ?= 1
 KEEP ?=
-# And of `make simulate`.
+# Of `make simulate`.
 SECONDS ?= 3600
+# Of `make scale`, which takes SITES too.
+COORDINATES ?= 1000000
+DROPOUTS ?= 10
+# And of `make bench`. Flower 1.42 asks for Python 3.10 to 3.13.
+BENCH ?= default
+PEER ?=
+PEER_PYTHON ?= python3.12
 
-.PHONY: help setup build demo test test-rust test-api simulate fuzz lint lint-quick arrows lint-deny bench openapi clean distclean
+.PHONY: help setup build demo test test-rust test-api test-second simulate vectors scale fuzz lint lint-quick arrows lint-deny bench openapi clean distclean
 
 help: ## List the tasks
 	@echo 'make TASK, where TASK is one of:'
@@ -38,7 +45,7 @@ demo: build ## Six sites train one model: [DATA=FILE.csv] [SITES=6] [ROUNDS=10] 
 
 # Always the whole workspace: with fewer packages Cargo would choose other features and build dependencies anew. The
 # programs that the tests start are built with the tests.
-test: test-rust test-api ## Run every test
+test: test-rust test-api test-second ## Run every test
 
 test-rust: setup ## Run the Rust tests, end-to-end ones included
 	$(CARGO) test --locked --workspace
@@ -52,12 +59,28 @@ simulate: ## Simulate jobs with faults and attacks: [SECONDS=3600] [SEED=1]
 	SECONDS='$(SECONDS)' SEED='$(SEED)' $(CARGO) test --locked --release -p konclave-crypto --test simulation -- \
 		--ignored --nocapture long_run
 
+scale: setup ## One round over HTTP among many sites: [SITES=100] [COORDINATES=1000000] [DROPOUTS=10]
+	$(CARGO) build --release --locked --bins
+	SITES='$(if $(filter command line,$(origin SITES)),$(SITES),100)' COORDINATES='$(COORDINATES)' DROPOUTS='$(DROPOUTS)' \
+		$(CARGO) test --release --locked --workspace --test scale -- --ignored --nocapture
+
+test-second: setup ## Let a second client, in Python, take part in a job beside Rust sites
+	@$(PYTHON) scripts/second_client.py
+	$(CARGO) test --locked --workspace --no-run
+	$(CARGO) test --locked --workspace --test second_client -- --ignored
+
+vectors: ## Write crypto/vectors/ anew after a change of the wire formats
+	@$(PYTHON) scripts/second_client.py --install-only
+	PYTHONPATH=third_party/second-client/packages $(PYTHON) crypto/vectors/generate.py
+	$(CARGO) test --locked -p konclave-crypto --test vectors -- --ignored write
+
 fuzz: ## Run every fuzz target for SECONDS each, on the stable compiler: [SECONDS=60]
 	@scripts/fuzz.sh '$(CARGO)' '$(if $(filter command line,$(origin SECONDS)),$(SECONDS),60)'
 
-lint-quick: ## Formatting and dependency arrows only
+lint-quick: ## Formatting, dependency arrows, and that SECURITY.md names tests that exist
 	$(CARGO) fmt --all -- --check
 	@$(PYTHON) scripts/check_arrows.py
+	@$(PYTHON) scripts/check_attack_tests.py
 
 lint: lint-quick ## All of that, clippy and the docs without warnings, and the dependencies' licences
 	@$(PYTHON) scripts/fetch_libtorch.py
@@ -71,8 +94,11 @@ arrows: ## Check which crate uses which
 lint-deny: ## Check licences, sources and bans of dependencies; advisories when their database can be reached
 	@scripts/deny.sh '$(CARGO)'
 
-bench: ## Run the benchmarks: masking against the fastest possible generator
-	$(CARGO) bench --locked -p konclave-crypto --bench masking
+bench: ## Masking, unmasking and tags against their floors, one table: [BENCH=full] [PEER=flower]
+	BENCH='$(BENCH)' BENCH_OUT='$(CURDIR)/target/bench' $(CARGO) bench --locked -p konclave-crypto --bench speed
+ifeq ($(PEER),flower)
+	@scripts/bench_flower.sh '$(PEER_PYTHON)'
+endif
 
 openapi: setup ## Write openapi/openapi.json anew from the gateway's routes
 	$(CARGO) build --locked -p konclave-gateway

@@ -14,7 +14,8 @@ CARGO = os.environ.get("CARGO", "cargo")
 PURE = ["konclave-crypto", "konclave-ledger", "konclave-policies"]
 WIRE = [*PURE, "konclave-openapi"]
 ARROWS = {
-    "konclave-crypto": [],
+    "konclave-mask-kernel": [],
+    "konclave-crypto": ["konclave-mask-kernel"],
     "konclave-ledger": [],
     "konclave-policies": ["konclave-crypto"],
     "konclave-openapi": PURE,

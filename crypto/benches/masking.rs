@@ -1,7 +1,7 @@
 //! Masking and opening against the floor of the pseudo-random generator, measured in the same run.
 //!
 //! `cargo bench -p konclave-crypto --bench masking`; `KONCLAVE_BENCH_COORDINATES=1000000` for another size.
-//! The floor of a step is the time in which the `aes` and `ctr` crates alone make the key streams that it needs.
+//! The floor of a step is the time in which the chosen kernel alone makes the key streams that it needs.
 
 #![allow(missing_docs, reason = "criterion's macros make undocumented items")]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a benchmark may panic")]
@@ -13,28 +13,26 @@ use std::collections::BTreeSet;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use aes::Aes256;
-use aes::cipher::{KeyIvInit, StreamCipher};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use ctr::Ctr128BE;
 use konclave_crypto::aggregator::Opening;
 use konclave_crypto::{Mode, RoundContext, VerifiedContext};
+use konclave_mask_kernel::{MaskStream, Sign};
 use support::{Consortium, Uploaded, agree_all, encoding, open, site, unmask_all, upload_all};
 
-/// Key-stream bytes per second of one core, in buffers that stay in the first-level cache. Meaningful only in an
+/// Key-stream bytes per second of one core, in lanes that stay in the first-level cache. Meaningful only in an
 /// optimised build.
 fn key_stream_speed() -> f64 {
-    let mut buffer = [0_u8; 16 * 1024];
-    let mut cipher = Ctr128BE::<Aes256>::new(&[7; 32].into(), &[0; 16].into());
+    let mut lanes = [0_u32; 4096];
+    let stream = MaskStream::new(&[7; 32], Sign::Add);
     let rounds = 1024_u32;
     let took = best(8, || {
         let start = Instant::now();
         for _ in 0..rounds {
-            cipher.apply_keystream(black_box(&mut buffer));
+            stream.apply(0, black_box(&mut lanes));
         }
         start.elapsed()
     });
-    f64::from(rounds) * buffer.len() as f64 / took.as_secs_f64()
+    f64::from(rounds) * size_of_val(&lanes) as f64 / took.as_secs_f64()
 }
 
 struct Prepared {
@@ -76,7 +74,7 @@ fn masking(criterion: &mut Criterion) {
         .and_then(|text| text.parse().ok())
         .unwrap_or(200_000);
     let speed = key_stream_speed();
-    println!("key stream of aes + ctr on one core: {:.2} GB/s", speed / 1e9);
+    println!("key stream on one core: {:.2} GB/s", speed / 1e9);
 
     for sites in [6, 16] {
         let mut prepared = prepare(sites, coordinates);

@@ -2,13 +2,27 @@
 
 use std::io::{ErrorKind, Read};
 
-use crate::encoding::{PackingError, packed_bytes, unpack_into};
+use crate::encoding::{PackingError, check_packed, packed_bytes};
 use crate::merkle::BodyHasher;
 use crate::messages::ManifestHeader;
 use crate::prg::CHUNK_LANES;
 
-/// Lanes held at once: 1 MiB of sums and at most as much of one body, whatever n and d are.
+/// Lanes of one body that are held at once.
 pub(crate) const BLOCK_LANES: usize = 64 * CHUNK_LANES;
+
+/// Packed bytes of all bodies together that are held at once, about: few enough to stay in a processor's cache, many
+/// enough to be worth threads.
+const HELD_BYTES: usize = 8 * 1024 * 1024;
+
+/// Bytes read at a time.
+const READ_BYTES: usize = 16 * 1024;
+
+/// Lanes of each of several bodies that are held at once: fewer the more bodies there are, so that memory grows neither
+/// with n nor with d.
+pub(crate) fn block_lanes(bodies: usize, bits: u8) -> usize {
+    let chunk_of_all = bodies.max(1).saturating_mul(block_bytes(CHUNK_LANES, bits)).max(1);
+    (HELD_BYTES / chunk_of_all * CHUNK_LANES).clamp(CHUNK_LANES, BLOCK_LANES)
+}
 
 /// What is wrong with a stored body.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -43,20 +57,23 @@ impl<'a, B: Read> BodyReader<'a, B> {
         self.header
     }
 
-    /// Reads the next packed lanes into `buffer` and adds them to `lanes`.
-    pub(crate) fn add_block(
+    /// Reads the next `lanes` packed lanes into `buffer`.
+    pub(crate) fn next_block(
         &mut self,
-        buffer: &mut [u8],
-        lanes: &mut [u32],
+        lanes: usize,
         bits: u8,
+        buffer: &mut Vec<u8>,
     ) -> Result<(), BodyFault> {
-        self.reader.read_exact(buffer).map_err(|error| {
-            let kind = error.kind();
-            if kind == ErrorKind::UnexpectedEof { BodyFault::Changed } else { BodyFault::Read { kind } }
-        })?;
-        self.hasher.update(buffer);
-        unpack_into(buffer, lanes, bits, |sum, lane| *sum = sum.wrapping_add(lane))
-            .map_err(|_: PackingError| BodyFault::Format)
+        buffer.resize(block_bytes(lanes, bits), 0);
+        // Hashed while it is in the first-level cache.
+        for part in buffer.chunks_mut(READ_BYTES) {
+            self.reader.read_exact(part).map_err(|error| {
+                let kind = error.kind();
+                if kind == ErrorKind::UnexpectedEof { BodyFault::Changed } else { BodyFault::Read { kind } }
+            })?;
+            self.hasher.update(part);
+        }
+        check_packed(buffer, lanes, bits).map_err(|_: PackingError| BodyFault::Format)
     }
 
     /// The body must end here and be the one that was committed to.
@@ -73,12 +90,12 @@ impl<'a, B: Read> BodyReader<'a, B> {
     }
 }
 
-/// The blocks of a vector: the position of each one's first lane and its number of lanes.
-pub(crate) fn blocks(lanes: u64) -> impl Iterator<Item = (u64, usize)> {
-    let block = BLOCK_LANES as u64;
+/// The blocks of a vector, `block_lanes` each but for the last: the position of each one's first lane and its number of lanes.
+pub(crate) fn blocks(lanes: u64, block_lanes: usize) -> impl Iterator<Item = (u64, usize)> {
+    let block = block_lanes.max(1) as u64;
     (0..lanes.div_ceil(block)).map(move |index| {
         let first = index * block;
-        (first, usize::try_from((lanes - first).min(block)).unwrap_or(BLOCK_LANES))
+        (first, usize::try_from((lanes - first).min(block)).unwrap_or(block_lanes))
     })
 }
 

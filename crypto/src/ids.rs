@@ -231,6 +231,30 @@ crate::schema::integer_schema!(UnixSeconds, 0, "Whole seconds since 1970-01-01T0
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::digest::Digest;
+    use crate::messages::SeedBytes;
+    use crate::vectors;
+
+    #[test]
+    fn known_answers() {
+        let file = vectors::load(include_str!("../vectors/text_forms.json"));
+        let parses = |case: &serde_json::Value| {
+            let text = case["text"].as_str().unwrap();
+            match case["kind"].as_str().unwrap() {
+                "site" => text.parse::<SiteId>().is_ok(),
+                "round" => text.parse::<RoundNumber>().is_ok(),
+                "digest" => text.parse::<Digest>().is_ok(),
+                "seed" => SeedBytes::try_from(text.to_owned()).is_ok(),
+                other => panic!("no such form: {other}"),
+            }
+        };
+        for case in vectors::cases(&file, "positive") {
+            assert!(parses(&case), "{case}");
+        }
+        for case in vectors::cases(&file, "negative") {
+            assert!(!parses(&case), "{}", case["why"]);
+        }
+    }
 
     #[test]
     fn labels_are_parsed_strictly() {

@@ -8,7 +8,7 @@
 //!
 //! What this crate does not do: it has no HTTP, no async, no storage and no clock. Time, randomness and bytes are
 //! arguments; drivers store states and move messages. It does not judge the quality of an input beyond its range.
-//! Not in here yet: a fused VAES kernel.
+//! The inner loops are in `konclave-mask-kernel`.
 //!
 //! # Public surface
 //!

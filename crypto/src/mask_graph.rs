@@ -150,6 +150,39 @@ mod tests {
     use rand_core::{Rng, SeedableRng};
 
     use super::*;
+    use crate::vectors;
+
+    #[test]
+    fn known_answers() {
+        let file = vectors::load(include_str!("../vectors/mask_graph.json"));
+        let number = |value: &serde_json::Value| value.as_u64().unwrap();
+        // Who shares masks with whom in one graph, or the least degree of any graph.
+        let found = |case: &serde_json::Value| {
+            if case["degree"].is_null() {
+                let [sites, threshold, dropouts] =
+                    ["sites", "threshold", "dropouts"].map(|name| number(&case[name]) as usize);
+                return serde_json::json!(least_degree(sites, threshold, dropouts));
+            }
+            let job: JobId = serde_json::from_value(case["job"].clone()).unwrap();
+            let sites: Vec<SiteId> = serde_json::from_value(case["sites"].clone()).unwrap();
+            let circle = circle(&job, &Digest(vectors::bytes(&case["roster"])), sites.iter());
+            let degree = number(&case["degree"]) as u16;
+            let all = sites
+                .iter()
+                .map(|site| (site.to_string(), around(&circle, site, degree).collect::<BTreeSet<_>>()));
+            serde_json::json!(all.collect::<std::collections::BTreeMap<_, _>>())
+        };
+        let expected = |case: &serde_json::Value| {
+            let name = if case["degree"].is_null() { "least_degree" } else { "neighbours" };
+            case[name].clone()
+        };
+        for case in vectors::cases(&file, "positive") {
+            assert_eq!(found(&case), expected(&case));
+        }
+        for case in vectors::cases(&file, "negative") {
+            assert_ne!(found(&case), expected(&case), "{}", case["why"]);
+        }
+    }
 
     fn draw(rng: &mut ChaCha20Rng, below: usize) -> usize {
         (rng.next_u64() % below as u64) as usize

@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
-"""Makes the known-answer files beside it, independently of the Rust code.
+"""Makes the known-answer files of the primitives beside it, independently of the Rust code.
+
+The files of whole messages come from `crypto/tests/vectors/`; `make vectors` writes both kinds.
 
 Needs only Python 3 and the package `cryptography` (for AES). The files are committed; run this again only when the
 protocol's derivations change, and then say so in the change log: stored states and peers of an older version break.
@@ -9,7 +11,9 @@ import copy
 import hashlib
 import hmac
 import json
+import math
 import pathlib
+from fractions import Fraction
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
@@ -305,6 +309,129 @@ def sharings():
     write("shamir", positive, negative)
 
 
+def left_size(leaves):
+    size = 1
+    while size * 2 < leaves:
+        size *= 2
+    return size
+
+
+def merkle_root(contents):
+    """RFC 6962, section 2.1."""
+    if not contents:
+        return sha256(b"")
+    if len(contents) == 1:
+        return sha256(b"\0" + contents[0])
+    split = left_size(len(contents))
+    return sha256(b"\1" + merkle_root(contents[:split]) + merkle_root(contents[split:]))
+
+
+def merkle_path(contents, index):
+    if len(contents) == 1:
+        return []
+    split = left_size(len(contents))
+    if index < split:
+        return [*merkle_path(contents[:split], index), merkle_root(contents[split:])]
+    return [*merkle_path(contents[split:], index - split), merkle_root(contents[:split])]
+
+
+def merkle_trees():
+    def case(size, index, **more):
+        contents = [material(f"leaf {k}", 32) for k in range(size)]
+        return {"size": size, "index": index, "content": contents[index].hex(),
+                "path": [step.hex() for step in merkle_path(contents, index)], "root": merkle_root(contents).hex(), **more}
+
+    def body(length, **more):
+        pattern = material("body", 1000)
+        whole = (pattern * (length // 1000 + 1))[:length]
+        chunks = [whole[at:at + 65536] for at in range(0, length, 65536)]
+        return {"pattern": pattern.hex(), "length": length, "root": merkle_root(chunks).hex(), **more}
+
+    positive = [case(*at) for at in ((1, 0), (2, 1), (3, 2), (5, 3), (7, 6), (8, 0))]
+    positive += [body(length) for length in (0, 1, 65536, 65537, 5 * 65536 + 100)]
+    five = case(5, 3)
+    negative = [
+        {**five, "index": 2, "why": "another place"},
+        {**five, "size": 4, "why": "another size"},
+        {**five, "path": five["path"][:-1], "why": "a sibling missing"},
+        {**five, "path": [*five["path"], five["path"][0]], "why": "a sibling too many"},
+        {**five, "path": five["path"][::-1], "why": "siblings from the root down"},
+        {**five, "content": five["path"][0], "why": "another leaf"},
+        {**body(65537), "length": 65536, "why": "a body one byte short"},
+    ]
+    write("merkle", positive, negative)
+
+
+def circle(job, roster, sites):
+    return sorted(sites, key=lambda site: sha256(transcript("mask-graph", job, roster, site)))
+
+
+def around(order, site, degree):
+    at, reach = order.index(site), degree // 2
+    return sorted({order[(at + step) % len(order)] for step in range(-reach, reach + 1)} - {site})
+
+
+def chance(sites, colluders, dropouts, degree):
+    """The bound of `crypto/src/mask_graph.rs`, exactly."""
+    tail = sum(math.comb(colluders, among) * math.comb(sites - colluders, degree - among)
+               for among in range(max(degree - dropouts, 0), min(degree, colluders) + 1))
+    return Fraction(sites * (sites - 1), 2) * Fraction(tail, math.comb(sites, degree))
+
+
+def mask_graphs():
+    job, roster = "job-1", material("roster", 32)
+    names = [f"site-{index:02}" for index in range(12)]
+    positive = []
+    for degree in (2, 4, 10):
+        order = circle(job, roster, names)
+        positive.append({"job": job, "roster": roster.hex(), "sites": names, "degree": degree, "circle": order,
+                         "neighbours": {site: around(order, site, degree) for site in names}})
+    shared = positive[1]
+    degrees = []
+    for sites, agreed in ((50, 45), (100, 67), (100, 80), (100, 95), (200, 180), (256, 243), (5, 4)):
+        threshold = sites * 2 // 3 + 1
+        colluders, dropouts = 2 * threshold - sites - 1, sites - agreed
+        least = next((degree for degree in range(2, sites - 1, 2)
+                      if chance(sites, colluders, dropouts, degree) <= Fraction(1, 2**40)), None)
+        degrees.append({"sites": sites, "threshold": threshold, "dropouts": dropouts, "least_degree": least})
+    positive += degrees
+    negative = [
+        {**shared, "roster": material("other", 32).hex(), "why": "another roster"},
+        {**shared, "job": "job-2", "why": "another job"},
+        {**shared, "degree": 6, "why": "another degree"},
+        {**degrees[1], "least_degree": degrees[1]["least_degree"] - 2, "why": "a smaller degree than is safe"},
+        {**degrees[4], "dropouts": degrees[4]["dropouts"] + 5, "why": "more sites may be left out"},
+    ]
+    write("mask_graph", positive, negative)
+
+
+def text_forms():
+    digest = material("digest", 32)
+    positive = [
+        {"kind": "site", "text": text} for text in ("a", "0", "site-01", "a-", "x" * 63)
+    ] + [
+        {"kind": "round", "text": text} for text in ("1", "4294967295")
+    ] + [
+        {"kind": "digest", "text": digest.hex()},
+        {"kind": "seed", "text": "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="},
+    ]
+    negative = [
+        {"kind": "site", "text": "", "why": "empty"},
+        {"kind": "site", "text": "-a", "why": "begins with a hyphen"},
+        {"kind": "site", "text": "Site", "why": "upper case"},
+        {"kind": "site", "text": "a_b", "why": "another character"},
+        {"kind": "site", "text": "x" * 64, "why": "64 characters"},
+        {"kind": "round", "text": "0", "why": "rounds begin at 1"},
+        {"kind": "round", "text": "01", "why": "a leading zero"},
+        {"kind": "round", "text": "4294967296", "why": "33 bits"},
+        {"kind": "digest", "text": digest.hex().upper(), "why": "upper case"},
+        {"kind": "digest", "text": digest.hex()[2:], "why": "31 bytes"},
+        {"kind": "seed", "text": "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8", "why": "no padding"},
+        {"kind": "seed", "text": "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh9=", "why": "stray bits at the end"},
+    ]
+    write("text_forms", positive, negative)
+
+
 if __name__ == "__main__":
     transcripts()
     contexts()
@@ -312,3 +439,6 @@ if __name__ == "__main__":
     streams()
     packings()
     sharings()
+    merkle_trees()
+    mask_graphs()
+    text_forms()

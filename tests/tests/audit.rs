@@ -99,7 +99,7 @@ fn nothing_of_a_members_measurements_reaches_the_gateway_not_even_when_it_trains
     let (developer, auditor) = support::partners(&consortium);
     consortium.start_gateway().unwrap();
     consortium.start_members().unwrap();
-    let job = support::job::ask_for_training(&consortium, &developer, folder.path()).job;
+    let job = support::job::ask_for_training(&consortium, &developer, folder.path(), 1).job;
     support::job::wait_for_the_end(&consortium, &developer, &job);
     consortium.expect_running().unwrap();
 

@@ -4,16 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::{self, Read};
 
+use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};
 
 use super::{Abort, Facts, Tagging};
-use crate::body::{BodyFault, BodyReader, block_bytes, blocks};
+use crate::body::{BodyFault, BodyReader, block_lanes, blocks};
 use crate::context::RoundContext;
 use crate::digest::Digest;
 use crate::encoding::{Encoding, OpenedSum, centred};
 use crate::ids::SiteId;
 use crate::messages::OpenedSeeds;
-use crate::prg::{MaskStream, Sign, apply_streams};
+use crate::prg::{MaskStream, Sign, pair_sign};
 use crate::seed::Seed;
 use crate::verification::{AgreedSet, AnnouncedSum, AnnouncedTotal, SumAnnouncement};
 
@@ -62,7 +63,7 @@ impl Opening {
                 .map(|(_, seed)| MaskStream::new(seed.stream_key(&context), Sign::Subtract));
             let pair_masks = pair_seeds.iter().filter(|((owner, _), _)| sites.contains(owner)).map(
                 |((owner, peer), seed)| {
-                    MaskStream::new(seed.stream_key(&context), Sign::of_pair(owner, peer).opposite())
+                    MaskStream::new(seed.stream_key(&context), pair_sign(owner, peer).opposite())
                 },
             );
             Group { sites: sites.clone(), streams: self_masks.chain(pair_masks).collect() }
@@ -95,7 +96,7 @@ impl Opening {
     ///
     /// # Errors
     /// As for [`Self::open_into`].
-    pub fn open<B: Read>(self, bodies: BTreeMap<SiteId, B>) -> Result<Vec<OpenedSum>, Abort> {
+    pub fn open<B: Read + Send>(self, bodies: BTreeMap<SiteId, B>) -> Result<Vec<OpenedSum>, Abort> {
         let mut held = Held(vec![Vec::new(); self.groups.len()]);
         let tagging = self.open_into(bodies, &mut held)?;
         let announced = tagging.announcement().sums.iter().zip(held.0);
@@ -111,7 +112,7 @@ impl Opening {
     ///
     /// # Errors
     /// [`Abort`] if a body cannot be read or changed since it was accepted, the sink fails, or a sum is out of range.
-    pub fn open_into<B: Read>(
+    pub fn open_into<B: Read + Send>(
         self,
         mut bodies: BTreeMap<SiteId, B>,
         sink: &mut impl SumSink,
@@ -136,12 +137,13 @@ impl Opening {
         }
         let several = sums.len() > 1;
         let mut total_hash = Sha256::new();
-        let mut buffer = Vec::new();
-        for (first, count) in blocks(encoding.lanes()) {
+        let most = sums.iter().map(|sum| sum.uploads.len()).max().unwrap_or(0);
+        let mut buffers = vec![Vec::new(); most];
+        for (first, count) in blocks(encoding.lanes(), block_lanes(most, encoding.ring_bits)) {
             let mut total = vec![0_i32; if several { count } else { 0 }];
             let mut coordinates = 0;
             for (index, sum) in sums.iter_mut().enumerate() {
-                let block = sum.next_block(encoding.ring_bits, first, count, &mut buffer)?;
+                let block = sum.next_block(encoding.ring_bits, first, count, &mut buffers)?;
                 coordinates = block.len();
                 sink.take(index, &block).map_err(|error| Abort::Sink { kind: error.kind() })?;
                 // Out of range sums may wrap; they are refused at the end.
@@ -227,23 +229,28 @@ struct GroupSum<'a, B> {
     hash: Sha256,
 }
 
-impl<B: Read> GroupSum<'_, B> {
-    /// The next coordinates of the sum; in the last block the weight is taken off.
+impl<B: Read + Send> GroupSum<'_, B> {
+    /// The next coordinates of the sum; in the last block the weight is taken off. There is a buffer for each upload.
     fn next_block(
         &mut self,
         bits: u8,
         first: u64,
         count: usize,
-        buffer: &mut Vec<u8>,
+        buffers: &mut [Vec<u8>],
     ) -> Result<Vec<i32>, Abort> {
-        let mut lanes = vec![0; count];
-        buffer.resize(block_bytes(count, bits), 0);
-        for upload in &mut self.uploads {
-            let site = &upload.header().site;
-            let site = site.clone();
-            upload.add_block(buffer, &mut lanes, bits).map_err(|fault| body_abort(site, fault))?;
+        let buffers = buffers.get_mut(..self.uploads.len()).unwrap_or_default();
+        let read: Vec<Result<(), BodyFault>> = self
+            .uploads
+            .par_iter_mut()
+            .zip(&mut *buffers)
+            .map(|(upload, buffer)| upload.next_block(count, bits, buffer))
+            .collect();
+        // The first site's fault, whichever thread was the quickest.
+        for (upload, read) in self.uploads.iter().zip(read) {
+            read.map_err(|fault| body_abort(upload.header().site.clone(), fault))?;
         }
-        apply_streams(&self.group.streams, first, &mut lanes);
+        let mut lanes = vec![0; count];
+        konclave_mask_kernel::open(buffers, bits, &self.group.streams, first, &mut lanes);
         let block = self.range.take(first, &lanes);
         hash_coordinates(&mut self.hash, &block);
         Ok(block)

@@ -13,8 +13,8 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 pub use apply::{ApplyError, OpenedSum, ServerStep, apply_sums};
+pub(crate) use packing::check_packed;
 pub use packing::{PackingError, pack, packed_bytes, unpack};
-pub(crate) use packing::{pack_onto, unpack_into};
 pub use quantise::{Quantised, quantise, quantise_within};
 pub use ring_vector::RingVector;
 pub(crate) use ring_vector::{centred, lane_mask, squared_norm};

@@ -3,7 +3,7 @@
 //! Element `j` occupies bits `j*b .. (j+1)*b` of the body, where bit `k` of a body is bit `k % 8` of byte `k / 8`.
 //! Eight elements take exactly `b` bytes, so a run that starts at a multiple of eight elements starts on a byte.
 
-use super::ring_vector::lane_mask;
+use konclave_mask_kernel as kernel;
 
 /// Why a packed body was refused: its sender did not follow the format.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -40,30 +40,7 @@ pub fn packed_bytes(lanes: u64, bits: u8) -> u64 {
 /// [`PackingError::Bits`] for a width outside 1..=32.
 pub fn pack(lanes: &[u32], bits: u8) -> Result<Vec<u8>, PackingError> {
     check_bits(bits)?;
-    let mut packed = Vec::with_capacity(lanes.len() * usize::from(bits) / 8 + 1);
-    pack_onto(&mut packed, lanes, bits);
-    Ok(packed)
-}
-
-/// Appends packed elements to a body that ends on a byte. `bits` is 1..=32.
-pub(crate) fn pack_onto(packed: &mut Vec<u8>, lanes: &[u32], bits: u8) {
-    if bits == 32 {
-        packed.extend(lanes.iter().flat_map(|lane| lane.to_le_bytes()));
-        return;
-    }
-    let (mask, width) = (lane_mask(bits), u32::from(bits));
-    let (mut pending, mut held) = (0_u64, 0_u32);
-    for lane in lanes {
-        pending |= u64::from(lane & mask) << held;
-        held += width;
-        if held >= 32 {
-            packed.extend_from_slice(&low_word(pending).to_le_bytes());
-            pending >>= 32;
-            held -= 32;
-        }
-    }
-    let rest = pending.to_le_bytes();
-    packed.extend(rest.iter().take(held.div_ceil(8) as usize));
+    Ok(kernel::pack(lanes, bits))
 }
 
 /// Unpacks exactly `lanes` elements.
@@ -71,50 +48,28 @@ pub(crate) fn pack_onto(packed: &mut Vec<u8>, lanes: &[u32], bits: u8) {
 /// # Errors
 /// [`PackingError`] if the length is wrong or padding bits are set.
 pub fn unpack(packed: &[u8], lanes: usize, bits: u8) -> Result<Vec<u32>, PackingError> {
+    check_packed(packed, lanes, bits)?;
     let mut out = vec![0; lanes];
-    unpack_into(packed, &mut out, bits, |slot, lane| *slot = lane)?;
+    kernel::add_packed(packed, bits, &mut out);
     Ok(out)
 }
 
-/// Unpacks one element per slot of `out` and hands both to `each`.
-pub(crate) fn unpack_into(
-    packed: &[u8],
-    out: &mut [u32],
-    bits: u8,
-    each: impl Fn(&mut u32, u32),
-) -> Result<(), PackingError> {
+/// Whether bytes can be `lanes` packed elements: as many as these take, with padding of zeros. Any bits are elements.
+pub(crate) fn check_packed(packed: &[u8], lanes: usize, bits: u8) -> Result<(), PackingError> {
     check_bits(bits)?;
-    let (found, expected) = (packed.len() as u64, packed_bytes(out.len() as u64, bits));
+    let (found, expected) = (packed.len() as u64, packed_bytes(lanes as u64, bits));
     if found != expected {
         return Err(PackingError::Length { found, expected });
     }
-    let (mask, width) = (u64::from(lane_mask(bits)), u32::from(bits));
-    let (words, tail) = packed.as_chunks::<4>();
-    let mut last = [0; 4];
-    for (slot, byte) in last.iter_mut().zip(tail) {
-        *slot = *byte;
+    let in_last_byte = lanes % 8 * usize::from(bits) % 8;
+    match packed.last() {
+        Some(last) if in_last_byte > 0 && last >> in_last_byte != 0 => Err(PackingError::Padding),
+        Some(_) | None => Ok(()),
     }
-    let mut words = words.iter().copied().chain([last]).map(u32::from_le_bytes);
-    let (mut pending, mut held) = (0_u64, 0_u32);
-    for slot in out {
-        if held < width {
-            pending |= u64::from(words.next().unwrap_or_default()) << held;
-            held += 32;
-        }
-        each(slot, low_word(pending & mask));
-        pending >>= width;
-        held -= width;
-    }
-    if pending == 0 && words.all(|word| word == 0) { Ok(()) } else { Err(PackingError::Padding) }
 }
 
 fn check_bits(bits: u8) -> Result<(), PackingError> {
     if (1..=32).contains(&bits) { Ok(()) } else { Err(PackingError::Bits { found: bits }) }
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "the low half is what is asked for")]
-const fn low_word(pending: u64) -> u32 {
-    pending as u32
 }
 
 #[cfg(test)]
@@ -122,6 +77,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::encoding::lane_mask;
     use crate::vectors;
 
     proptest! {
@@ -142,7 +98,7 @@ mod tests {
             raw in proptest::collection::vec(any::<u32>(), 24..40),
         ) {
             let mut parts = pack(&raw[..16], bits).unwrap();
-            pack_onto(&mut parts, &raw[16..], bits);
+            parts.extend(pack(&raw[16..], bits).unwrap());
             prop_assert_eq!(parts, pack(&raw, bits).unwrap());
         }
     }

@@ -185,7 +185,7 @@ mod tests {
     use crate::vectors;
 
     fn cases(kind: &str, what: &str) -> Vec<Value> {
-        let file = vectors::load(include_str!("../../vectors/accounting.json"));
+        let file = vectors::load(include_str!("../../vectors/privacy/accounting.json"));
         let found: Vec<_> =
             vectors::cases(&file, kind).into_iter().filter(|case| case["what"] == what).collect();
         assert!(!found.is_empty());

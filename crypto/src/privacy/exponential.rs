@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn known_answers() {
-        let file = vectors::load(include_str!("../../vectors/noise.json"));
+        let file = vectors::load(include_str!("../../vectors/privacy/noise.json"));
         let number = |value: &serde_json::Value| value.as_str().unwrap().parse::<u128>().unwrap();
         let mut seen = 0;
         for case in vectors::cases(&file, "positive").iter().filter(|case| case["what"] == "exponential") {

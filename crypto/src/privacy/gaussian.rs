@@ -20,13 +20,14 @@
 //! words: four choose `y`, four decide on keeping, and one has `u` in its low `m` bits and the sign in its highest. The
 //! samples from `4096 i` on are taken in turn from the candidates from lane `i 2^20` on.
 
+use konclave_mask_kernel::apply as apply_streams;
 use rand_core::CryptoRng;
 use rayon::prelude::*;
 use zeroize::Zeroizing;
 
 use super::PrivacyError;
 use super::exponential::NegativeExponential;
-use crate::prg::{MaskStream, Sign, apply_streams};
+use crate::prg::{MaskStream, Sign};
 use crate::secret::Secret;
 
 /// Largest variance of one site's noise.
@@ -213,7 +214,7 @@ mod tests {
 
     #[test]
     fn known_answers() {
-        let file = vectors::load(include_str!("../../vectors/noise.json"));
+        let file = vectors::load(include_str!("../../vectors/privacy/noise.json"));
         let samples = |case: &serde_json::Value| {
             let variance = case["variance"].as_str().unwrap().parse().unwrap();
             let mut lanes = vec![0; 24];

@@ -9,12 +9,12 @@ use super::state::Uploaded;
 use crate::context::{RoundContext, VerifiedContext};
 use crate::dealing::DealingPlan;
 use crate::digest::Digest;
-use crate::encoding::{Encoding, EncodingError, RingVector, lane_mask, pack_onto, squared_norm};
+use crate::encoding::{Encoding, EncodingError, RingVector, lane_mask, squared_norm};
 use crate::identity::IdentityKey;
 use crate::ids::{RoundNumber, SiteId};
-use crate::merkle::BodyHasher;
+use crate::merkle::root_of_body;
 use crate::messages::{Manifest, ManifestHeader};
-use crate::prg::{MaskStream, Sign, apply_streams};
+use crate::prg::{MaskStream, Sign, pair_sign};
 use crate::privacy::{DiscreteGaussian, NoiseTerms, PrivacyError};
 use crate::round::Round;
 use crate::sealing::{SealBinding, seal};
@@ -86,8 +86,6 @@ pub fn mask<R: CryptoRng + ?Sized>(
 
     let update = with_noise(update, round.context, rng)?;
     let body = mask_body(update, &round, site, &self_seed, &pair_seeds);
-    let mut body_hasher = BodyHasher::new();
-    body_hasher.update(&body);
 
     let plan = DealingPlan::new(&round, site);
     let seeds: Vec<&Seed> = std::iter::once(&self_seed).chain(pair_seeds.values()).collect();
@@ -102,7 +100,7 @@ pub fn mask<R: CryptoRng + ?Sized>(
             .map(|(peer, seed)| (peer.clone(), seed.pair_commitment(&round.digest, site, peer)))
             .collect(),
         share_root,
-        body_root: body_hasher.finish(),
+        body_root: root_of_body(&body),
         body_bytes: body.len() as u64,
     };
 
@@ -176,10 +174,13 @@ fn check_update(update: &RingVector, encoding: &Encoding) -> Result<(), Encoding
     }
     let largest = encoding.quantised_max().unsigned_abs();
     let outside = |lane: &u32| crate::encoding::centred(*lane, encoding.ring_bits).unsigned_abs() > largest;
-    match coordinates.iter().position(outside) {
-        Some(index) => Err(EncodingError::Range { index: index as u64 }),
-        None => Ok(()),
+    // Whole runs first: a search that may stop at any lane is several times slower.
+    let any_outside = |run: &[u32]| run.iter().fold(false, |any, lane| any | outside(lane));
+    if !coordinates.chunks(1024).any(any_outside) {
+        return Ok(());
     }
+    let index = coordinates.iter().position(outside).unwrap_or(0) as u64;
+    Err(EncodingError::Range { index })
 }
 
 /// Adds the context's noise to every coordinate, not to the weight. The noise is nowhere else: a site that stored the masked
@@ -211,15 +212,12 @@ fn mask_body(
     streams.extend(
         pair_seeds
             .iter()
-            .map(|(peer, seed)| MaskStream::new(seed.stream_key(&round.digest), Sign::of_pair(site, peer))),
+            .map(|(peer, seed)| MaskStream::new(seed.stream_key(&round.digest), pair_sign(site, peer))),
     );
     // Masked in place, so that no second copy of the plain update comes to be.
     let bits = update.bits();
     let mut lanes = update.into_lanes();
-    apply_streams(&streams, 0, &mut lanes);
-    let mut body = Vec::with_capacity(usize::try_from(round.context.encoding.body_bytes()).unwrap_or(0));
-    pack_onto(&mut body, &lanes, bits);
-    body
+    konclave_mask_kernel::mask(&streams, &mut lanes, bits)
 }
 
 fn opening_keys(
@@ -236,6 +234,8 @@ fn opening_keys(
 
 #[cfg(test)]
 mod tests {
+    use konclave_mask_kernel::apply as apply_streams;
+
     use super::*;
 
     /// What a gateway sees of two sites after it has taken off both self masks.

@@ -1,8 +1,6 @@
 //! The challenge `alpha` and sums of lanes chosen by it.
 
-use aes::Aes256;
-use aes::cipher::{KeyIvInit, StreamCipher, StreamCipherSeek};
-use ctr::Ctr128BE;
+use konclave_mask_kernel::ChallengeStream;
 use rayon::prelude::*;
 
 use crate::digest::Digest;
@@ -57,7 +55,7 @@ impl Challenge {
     /// The challenge of an announcement. Its stream serves nothing else.
     pub(crate) fn of(announcement: &Digest) -> Self {
         let key = Transcript::new("tag-challenge").digest(announcement).hash();
-        Self(ChallengeStream(*key.as_bytes()))
+        Self(ChallengeStream::new(key.as_bytes()))
     }
 
     /// Adds the chosen ones of a run of lanes that starts at lane `first`.
@@ -76,23 +74,5 @@ impl Challenge {
             })
             .collect();
         parts.iter().for_each(|part| sums.add(part));
-    }
-}
-
-struct ChallengeStream([u8; 32]);
-
-impl ChallengeStream {
-    fn accumulate(&self, first: u64, lanes: &[u32], sums: &mut [u32; TAG_COLUMNS]) {
-        let mut cipher = Ctr128BE::<Aes256>::new(&self.0.into(), &[0; 16].into());
-        cipher.seek(first * 16);
-        for lane in lanes {
-            let mut chosen = [0_u8; 16];
-            cipher.apply_keystream(&mut chosen);
-            for (byte, sums) in chosen.iter().zip(sums.as_chunks_mut::<8>().0) {
-                for (bit, sum) in sums.iter_mut().enumerate() {
-                    *sum = sum.wrapping_add(lane & 0_u32.wrapping_sub(u32::from(byte >> bit & 1)));
-                }
-            }
-        }
     }
 }

@@ -6,13 +6,13 @@ use std::io::Read;
 use zeroize::Zeroize;
 
 use super::{AgreedSet, AnnouncementFault, Challenge, SumAnnouncement, TagSums};
-use crate::body::{BodyFault, BodyReader, block_bytes, blocks};
+use crate::body::{BLOCK_LANES, BodyFault, BodyReader, blocks};
 use crate::context::{RoundContext, VerifiedContext};
 use crate::digest::Digest;
 use crate::identity::IdentityKey;
 use crate::ids::SiteId;
 use crate::messages::{ManifestHeader, OpenedSeeds, SumTag, TagValue, TaggingRequest};
-use crate::prg::{MaskStream, Sign, apply_streams};
+use crate::prg::{MaskStream, Sign, pair_sign};
 use crate::seed::Seed;
 use crate::setup::Roster;
 
@@ -145,15 +145,13 @@ pub(crate) fn compute<B: Read>(
     let mut body = BodyReader::new(header, body);
     let (mut buffer, mut lanes) = (Vec::new(), Vec::new());
     let mut done = Ok(());
-    for (first, count) in blocks(context.encoding.lanes()) {
-        lanes.clear();
-        lanes.resize(count, 0);
-        buffer.resize(block_bytes(count, bits), 0);
-        done = body.add_block(&mut buffer, &mut lanes, bits);
+    for (first, count) in blocks(context.encoding.lanes(), BLOCK_LANES) {
+        done = body.next_block(count, bits, &mut buffer);
         if done.is_err() {
             break;
         }
-        apply_streams(&streams, first, &mut lanes);
+        lanes.resize(count, 0);
+        konclave_mask_kernel::open(&[&buffer], bits, &streams, first, &mut lanes);
         challenge.accumulate(first, &lanes, &mut sums);
     }
     lanes.zeroize();
@@ -186,8 +184,10 @@ fn open_streams(
     });
     let pair_seeds: BTreeMap<&SiteId, Seed> = pair_seeds.collect::<Result<_, _>>()?;
     let mut streams = vec![MaskStream::new(self_seed.stream_key(&context), Sign::Subtract)];
-    streams.extend(pair_seeds.iter().map(|(peer, seed)| {
-        MaskStream::new(seed.stream_key(&context), Sign::of_pair(site, peer).opposite())
-    }));
+    streams.extend(
+        pair_seeds
+            .iter()
+            .map(|(peer, seed)| MaskStream::new(seed.stream_key(&context), pair_sign(site, peer).opposite())),
+    );
     Ok(streams)
 }

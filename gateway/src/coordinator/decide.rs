@@ -9,6 +9,8 @@ use konclave_crypto::{RoundNumber, SiteId, UnixSeconds};
 
 /// Seconds that sites which have not signed yet are waited for once a quorum has.
 pub const AGREEMENT_GRACE_SECONDS: u64 = 2;
+/// The least time that sites have for a tag or a verdict once a quorum has sent its own.
+const STRAGGLER_SECONDS: u64 = 5;
 /// An upload counts as flowing while its last bytes are at most this old, in seconds.
 pub const FLOWING_SECONDS: u64 = 10;
 /// Rounds that may abort in a row before the job does.
@@ -144,20 +146,42 @@ pub struct VerificationFacts {
     pub stage: VerificationStage,
 }
 
+/// A wait for sites that may have gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wait {
+    /// When it began.
+    pub begun: UnixSeconds,
+    /// Since when a quorum has answered, if the others can be done without.
+    pub quorum_since: Option<UnixSeconds>,
+    /// When it ends in any case.
+    pub deadline: UnixSeconds,
+}
+
+impl Wait {
+    /// Stragglers have as long again as the quorum took, and a little at least.
+    fn is_over(&self, now: UnixSeconds) -> bool {
+        let patience = self.quorum_since.map(|since| {
+            let took = since.get().saturating_sub(self.begun.get());
+            since.get().saturating_add(took.max(STRAGGLER_SECONDS))
+        });
+        now >= self.deadline || patience.is_some_and(|end| now.get() >= end)
+    }
+}
+
 /// Where the verification of an opened sum stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum VerificationStage {
     /// Sites send their tags.
     Tagging {
-        /// Until when.
-        deadline: UnixSeconds,
+        /// Since when and until when.
+        wait: Wait,
         /// Who has not.
         missing: BTreeSet<SiteId>,
     },
     /// Sites check the sum.
     Checking {
-        /// Until when.
-        deadline: UnixSeconds,
+        /// Since when and until when.
+        wait: Wait,
         /// Who has said nothing.
         silent: BTreeSet<SiteId>,
         /// Whether the tags are there that it takes.
@@ -358,11 +382,11 @@ fn decide_round(facts: &RoundFacts, now: UnixSeconds) -> Option<Step> {
 fn decide_verification(facts: &VerificationFacts, now: UnixSeconds) -> Option<Step> {
     let round = facts.round;
     match &facts.stage {
-        VerificationStage::Tagging { deadline, missing } => {
-            (missing.is_empty() || now >= *deadline).then_some(Step::SettleTags { round })
+        VerificationStage::Tagging { wait, missing } => {
+            (missing.is_empty() || wait.is_over(now)).then_some(Step::SettleTags { round })
         }
-        VerificationStage::Checking { deadline, silent, possible } => {
-            (silent.is_empty() || !possible || now >= *deadline).then_some(Step::CloseVerification { round })
+        VerificationStage::Checking { wait, silent, possible } => {
+            (silent.is_empty() || !possible || wait.is_over(now)).then_some(Step::CloseVerification { round })
         }
     }
 }
@@ -430,10 +454,25 @@ mod tests {
         JobFacts { verification, rounds_opened: 3, ..running() }
     }
 
+    fn until(deadline: u64) -> Wait {
+        Wait { begun: at(0), quorum_since: None, deadline: at(deadline) }
+    }
+
+    #[test]
+    fn stragglers_have_as_long_again_as_the_quorum_took() {
+        let over = |quorum: u64, now: u64| {
+            Wait { begun: at(100), quorum_since: Some(at(quorum)), deadline: at(1000) }.is_over(at(now))
+        };
+        assert!(!over(140, 179) && over(140, 180));
+        assert!(!over(101, 105) && over(101, 106), "a little at least");
+        assert!(!over(700, 999) && over(700, 1000), "the deadline ends it");
+        assert!(!until(1000).is_over(at(999)), "without a quorum nothing else does");
+    }
+
     #[test]
     fn nothing_goes_on_before_the_last_sum_is_verified() {
         let tagging = |missing: &[&str]| {
-            verifying(VerificationStage::Tagging { deadline: at(100), missing: sites(missing) })
+            verifying(VerificationStage::Tagging { wait: until(100), missing: sites(missing) })
         };
         assert_eq!(decide(&tagging(&["a"]), at(99)), None);
         let settle = Some(Step::SettleTags { round: RoundNumber::FIRST });
@@ -441,7 +480,7 @@ mod tests {
         assert_eq!(decide(&tagging(&["a"]), at(100)), settle);
         let checking = |silent: &[&str], possible| {
             let silent = sites(silent);
-            verifying(VerificationStage::Checking { deadline: at(100), silent, possible })
+            verifying(VerificationStage::Checking { wait: until(100), silent, possible })
         };
         assert_eq!(decide(&checking(&["a"], true), at(99)), None);
         let close = Some(Step::CloseVerification { round: RoundNumber::FIRST });

@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::sync::PoisonError;
 
 use konclave_crypto::{JobId, MemberRole, SiteId, UnixSeconds};
+use konclave_policies::quorum;
 use konclave_policies::rounds::RoundPolicy;
 
-use super::decide::{JobFacts, JobStage, RoundFacts, RoundStage, VerificationFacts, VerificationStage};
+use super::decide::{JobFacts, JobStage, RoundFacts, RoundStage, VerificationFacts, VerificationStage, Wait};
 use super::evaluations::{complete_scores, is_scored, needed};
-use super::live::{LiveRound, RebuildError, Stage};
+use super::live::{Awaited, LiveRound, RebuildError, Stage};
 use super::{CoordinatorError, agreed_size};
 use crate::core::App;
 use crate::projections::{JobState, OpenedState, PhaseState, RoundState, VerificationState};
@@ -27,7 +28,7 @@ pub async fn gather(app: &App, id: &JobId) -> Result<Option<JobFacts>, Coordinat
     };
     let verification = match job.unverified_round() {
         Some((round, opened)) if stage == JobStage::Running => {
-            Some(verification_facts(app, &job, round, opened).await?)
+            Some(verification_facts(app, &job, round, opened, &policy).await?)
         }
         Some(_) | None => None,
     };
@@ -155,30 +156,44 @@ async fn verification_facts(
     job: &JobState,
     round: &RoundState,
     opened: &OpenedState,
+    policy: &RoundPolicy,
 ) -> Result<VerificationFacts, CoordinatorError> {
     let key = RoundKey { job: job.job.clone(), round: round.round };
+    let sites = u16::try_from(job.cohort.len()).unwrap_or(u16::MAX);
+    let threshold = usize::from(quorum::threshold(sites));
+    let wait = |awaited: Awaited, reached: bool, seconds: u32, deadline: UnixSeconds| Wait {
+        begun: UnixSeconds(deadline.get().saturating_sub(seconds.into())),
+        quorum_since: app.live().quorum_since(&key, awaited, reached, app.clock().now()),
+        deadline,
+    };
     let stage = match &opened.verification {
         VerificationState::Checking { tags, deadline } => {
-            let said = app.blocking(move |app| Ok(app.rounds().senders(&Kind::Verdict(&key))?)).await?;
+            let owned = key.clone();
+            let said = app.blocking(move |app| Ok(app.rounds().senders(&Kind::Verdict(&owned))?)).await?;
             VerificationStage::Checking {
-                deadline: *deadline,
+                wait: wait(Awaited::Verdicts, said.len() >= threshold, policy.agree_seconds, *deadline),
                 silent: without(&job.cohort, &said),
                 possible: tags.missing.is_empty(),
             }
         }
         VerificationState::Tagging { deadline } => {
-            let missing = match app.live_round(&key).await {
-                Ok(live) => live.lock().unwrap_or_else(PoisonError::into_inner).tagged_by().1,
+            let (tagged, missing) = match app.live_round(&key).await {
+                Ok(live) => live.lock().unwrap_or_else(PoisonError::into_inner).tagged_by(),
                 // What is lost cannot be waited for: the tags are settled with what is there.
                 Err(CoordinatorError::Rebuild(error))
                     if !matches!(error, RebuildError::Store(StoreError::Io(_))) =>
                 {
                     tracing::warn!(%key, %error, "the tags cannot be gathered");
-                    BTreeSet::new()
+                    (BTreeSet::new(), BTreeSet::new())
                 }
                 Err(error) => return Err(error),
             };
-            VerificationStage::Tagging { deadline: *deadline, missing }
+            // A scoring round's missing tag cannot be made up for: there it is waited for to the end.
+            let enough = !round.scoring && tagged.len() >= threshold;
+            VerificationStage::Tagging {
+                wait: wait(Awaited::Tags, enough, policy.unmask_seconds, *deadline),
+                missing,
+            }
         }
         VerificationState::Settled { .. } => {
             return Err(CoordinatorError::Missing { what: format!("an unverified sum of {key}") });

@@ -16,6 +16,7 @@ mod attacks;
 mod cancelled;
 mod differencing;
 mod evaluations;
+mod hostile_sites;
 mod idempotency;
 mod ledger;
 mod life;

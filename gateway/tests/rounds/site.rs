@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 
 use axum::http::{Method, StatusCode};
-use konclave_crypto::messages::{AgreementEvidence, SumTag, SumVerdict, TagEvidence, TaggingRequest};
+use konclave_crypto::messages::{
+    AgreementEvidence, Manifest, SumTag, SumVerdict, TagEvidence, TaggingRequest, UnmaskingResponse,
+};
 use konclave_crypto::setup::{AwaitCiphertexts, AwaitRoster, PairwiseChains, Roster, advertise};
 use konclave_crypto::site::{AwaitAgreement, AwaitUnmasking, mask};
 use konclave_crypto::verification::{AgreedSet, OwnUpload, SumCheck, Unverified, recompute, tag};
 use konclave_crypto::{
     Digest, IdentityKey, JobId, MembershipCertificate, OpenedSum, RoundNumber, SiteFloor, SiteId,
-    VerifiedContext, quantise,
+    VerifiedContext, body_root, quantise,
 };
 use konclave_gateway::auth::Principal;
 use konclave_ledger::Hash;
@@ -165,6 +167,17 @@ impl World {
 
     /// Trains, masks and sends the manifest; gives the body that is to follow.
     pub async fn mask(&mut self, id: &SiteId, job: &JobId, round: RoundNumber) -> Vec<u8> {
+        self.mask_and_lie(id, job, round, |_, _| ()).await
+    }
+
+    /// The same by a site that changes what it is about to send, and signs that.
+    pub async fn mask_and_lie(
+        &mut self,
+        id: &SiteId,
+        job: &JobId,
+        round: RoundNumber,
+        lie: impl FnOnce(&mut Manifest, &mut Vec<u8>),
+    ) -> Vec<u8> {
         let (roster, context) = self.context(id, job, round).await;
         let incoming: Ciphertexts = self.get(&member(id), &format!("/v1/jobs/{job}/ciphertexts/{id}")).await;
         let site = self.sites.get_mut(id).unwrap();
@@ -186,8 +199,11 @@ impl World {
         };
         site.plain.insert(round, ring.lanes().iter().map(signed).collect());
         let chains = site.chains.as_ref().unwrap();
-        let (state, manifest, body) =
+        let (state, mut manifest, mut body) =
             mask(chains, &roster, &context, &site.key, ring, &mut site.rng).unwrap();
+        lie(&mut manifest, &mut body);
+        manifest.signed.header.body_root = body_root(body.as_slice()).unwrap();
+        manifest.signed = manifest.signed.header.sign(&site.key);
         site.await_agreement = Some(state);
         site.bodies.insert(round, body.clone());
         self.put(&member(id), &format!("/v1/jobs/{job}/rounds/{round}/manifests/{id}"), &manifest).await;
@@ -195,7 +211,7 @@ impl World {
     }
 
     /// In two halves, with a restart between them if the world restarts.
-    async fn send_body(&mut self, id: &SiteId, job: &JobId, round: RoundNumber, body: &[u8]) {
+    pub async fn send_body(&mut self, id: &SiteId, job: &JobId, round: RoundNumber, body: &[u8]) {
         let path = format!("/v1/jobs/{job}/rounds/{round}/uploads/{id}");
         let half = body.len() / 2;
         for end in [half, body.len()] {
@@ -223,12 +239,17 @@ impl World {
     }
 
     async fn unmask(&mut self, id: &SiteId, job: &JobId, round: RoundNumber) {
+        let response = self.shares(id, job, round).await;
+        self.put(&member(id), &format!("/v1/jobs/{job}/rounds/{round}/unmasking/{id}"), &response).await;
+    }
+
+    /// A site's answer to the request for shares.
+    pub async fn shares(&mut self, id: &SiteId, job: &JobId, round: RoundNumber) -> UnmaskingResponse {
         let (roster, context) = self.context(id, job, round).await;
         let request = self.get(&member(id), &format!("/v1/jobs/{job}/rounds/{round}/unmasking/{id}")).await;
         let site = self.sites.get_mut(id).unwrap();
         let waiting = site.await_unmasking.take().unwrap();
-        let (_, response) = waiting.unmask(&roster, &context, &request, &site.key).unwrap();
-        self.put(&member(id), &format!("/v1/jobs/{job}/rounds/{round}/unmasking/{id}"), &response).await;
+        waiting.unmask(&roster, &context, &request, &site.key).unwrap().1
     }
 
     async fn agreed_set(&self, id: &SiteId, job: &JobId, round: RoundNumber) -> AgreedSet {

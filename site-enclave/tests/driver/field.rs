@@ -93,6 +93,11 @@ impl Field {
 
     /// As many sites.
     pub(crate) fn of(count: usize, tell: impl FnOnce(&mut Gateway)) -> Self {
+        Self::under(|text| text, count, tell)
+    }
+
+    /// The same under a rounds policy of its own.
+    pub(crate) fn under(policy: fn(String) -> String, count: usize, tell: impl FnOnce(&mut Gateway)) -> Self {
         let _ = tracing_subscriber::fmt()
             .with_ansi(false)
             .with_max_level(tracing::Level::WARN)
@@ -100,7 +105,7 @@ impl Field {
             .try_init();
         let sites = &SITES[..count];
         let keep = tempfile::tempdir().unwrap();
-        let gateway = Gateway::new(sites);
+        let gateway = Gateway::with_policy(sites, policy);
         tell(&mut gateway.lock().unwrap());
         let folders = sites
             .iter()

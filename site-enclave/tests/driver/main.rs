@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test may panic")]
 
 mod field;
+mod hostile;
 mod lies;
 #[path = "../support/mod.rs"]
 mod support;

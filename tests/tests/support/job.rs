@@ -19,16 +19,27 @@ pub(crate) const COORDINATES: usize = 47 + 30 * 31;
 
 /// Uploads a model that only the tests' own learners can train, and asks for rounds with it.
 pub(crate) fn ask(developer: &PartnerClient, rounds: u32, scoring_rounds: Vec<u32>) -> Job {
+    ask_for(developer, &SHAPES, rounds, scoring_rounds)
+}
+
+/// The same with tensors of other shapes.
+pub(crate) fn ask_for(
+    developer: &PartnerClient,
+    shapes: &[(&str, &[u64])],
+    rounds: u32,
+    scoring_rounds: Vec<u32>,
+) -> Job {
     let torchscript =
         b"a stand-in for a TorchScript file: the learners of these tests do not open it".to_vec();
+    let coordinates: u64 = shapes.iter().map(|(_, shape)| shape.iter().product::<u64>()).sum();
     let initial: Vec<u8> =
-        (0..COORDINATES).flat_map(|index| (index as f32 / 1e3).sin().to_le_bytes()).collect();
+        (0..coordinates).flat_map(|index| (index as f32 / 1e3).sin().to_le_bytes()).collect();
     let manifest = ModelManifest {
-        parameters: SHAPES
+        parameters: shapes
             .iter()
             .map(|(name, shape)| ParameterTensor { name: (*name).to_owned(), shape: shape.to_vec() })
             .collect(),
-        coordinates: COORDINATES as u64,
+        coordinates,
         heads: 1,
         torchscript: Digest::of(&torchscript),
         initial_parameters: Digest::of(&initial),
@@ -88,8 +99,13 @@ pub(crate) fn wait_for_the_end(consortium: &Consortium, developer: &PartnerClien
     job
 }
 
-/// Asks for one round of the baseline model, which real enclaves train on their own files.
-pub(crate) fn ask_for_training(consortium: &Consortium, developer: &PartnerClient, folder: &Path) -> Job {
+/// Asks for rounds of the baseline model, which real enclaves train on their own files.
+pub(crate) fn ask_for_training(
+    consortium: &Consortium,
+    developer: &PartnerClient,
+    folder: &Path,
+    rounds: u32,
+) -> Job {
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../site-enclave/models/baseline-ecfp4-mlp.pt");
     let (manifest, initial) = (folder.join("manifest.json"), folder.join("initial.f32"));
     let words = ["model", "inspect", "--manifest", "--parameters"].map(OsStr::new);
@@ -108,5 +124,6 @@ pub(crate) fn ask_for_training(consortium: &Consortium, developer: &PartnerClien
     developer.upload(fs::read(&initial).unwrap()).unwrap();
     let manifest = serde_json::from_slice(&fs::read(&manifest).unwrap()).unwrap();
     let model = developer.register_model(&NewModel { name: "baseline".to_owned(), manifest }).unwrap();
-    developer.create_job(&request("one real round".to_owned(), model.model, 1, Vec::new())).unwrap()
+    let name = format!("{rounds} real rounds");
+    developer.create_job(&request(name, model.model, rounds, Vec::new())).unwrap()
 }

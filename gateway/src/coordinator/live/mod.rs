@@ -18,7 +18,7 @@ use konclave_crypto::{RoundContext, SiteId, UnixSeconds};
 use serde::{Deserialize, Serialize};
 
 pub use errors::{MessageError, RebuildError};
-pub use registry::LiveRounds;
+pub use registry::{Awaited, LiveRounds};
 
 use crate::rounds_store::{Kind, RoundKey, RoundsStore, SharedBody, StoreError};
 

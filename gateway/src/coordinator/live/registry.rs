@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use konclave_crypto::JobId;
 use konclave_crypto::setup::Roster;
+use konclave_crypto::{JobId, UnixSeconds};
 
 use super::LiveRound;
 use crate::rounds_store::RoundKey;
@@ -14,6 +14,16 @@ use crate::rounds_store::RoundKey;
 pub struct LiveRounds {
     rounds: Mutex<BTreeMap<RoundKey, Arc<Mutex<LiveRound>>>>,
     rosters: Mutex<BTreeMap<JobId, Arc<Roster>>>,
+    quorums: Mutex<BTreeMap<(RoundKey, Awaited), UnixSeconds>>,
+}
+
+/// What the sites of an opened round are waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Awaited {
+    /// Their tags.
+    Tags,
+    /// Their verdicts.
+    Verdicts,
 }
 
 impl LiveRounds {
@@ -27,6 +37,24 @@ impl LiveRounds {
     pub fn insert(&self, round: LiveRound) -> Arc<Mutex<LiveRound>> {
         let mut rounds = self.rounds.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(rounds.entry(round.key.clone()).or_insert_with(|| Arc::new(Mutex::new(round))))
+    }
+
+    /// Since when a quorum has sent what is awaited; nothing if none has. A restart forgets it, and then stragglers are
+    /// waited for a little longer.
+    pub fn quorum_since(
+        &self,
+        key: &RoundKey,
+        awaited: Awaited,
+        reached: bool,
+        now: UnixSeconds,
+    ) -> Option<UnixSeconds> {
+        let mut quorums = self.quorums.lock().unwrap_or_else(PoisonError::into_inner);
+        reached.then(|| *quorums.entry((key.clone(), awaited)).or_insert(now))
+    }
+
+    /// Drops what is known of a verified round's quorums.
+    pub fn forget_quorums(&self, key: &RoundKey) {
+        self.quorums.lock().unwrap_or_else(PoisonError::into_inner).retain(|(round, _), _| round != key);
     }
 
     /// Drops a round from memory: it is over, or is to be rebuilt from what is durable.

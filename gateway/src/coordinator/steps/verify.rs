@@ -156,6 +156,7 @@ pub(super) async fn close(
     if !matches!(opened.verification, VerificationState::Checking { .. }) {
         return Ok(());
     }
+    app.live().forget_quorums(key);
     let owned = key.clone();
     let verdicts =
         app.blocking(move |app| Ok(app.rounds().all::<SumVerdict>(&Kind::Verdict(&owned))?)).await?;

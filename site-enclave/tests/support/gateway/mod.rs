@@ -7,12 +7,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use konclave_crypto::aggregator::{Agreeing, Collecting, SumSink, Tagging, Unmasking};
-use konclave_crypto::messages::{AgreementEvidence, Manifest, OpenedUpload, SumTag, TagEvidence};
+use konclave_crypto::messages::{
+    AgreementEvidence, AgreementSignature, Manifest, OpenedUpload, SumTag, TagEvidence,
+};
 use konclave_crypto::setup::{KemCiphertext, KeyAdvertisement, Roster};
 use konclave_crypto::{
     ConsortiumRootKey, Digest, Encoding, IdentityKey, JobId, MaskGraph, MemberRole, Membership,
     MembershipCertificate, Mode, OpenedSum, RoundContext, RoundNumber, SignedContext, SiteId, TensorEncoding,
-    UnixSeconds, apply_sums,
+    UnixSeconds, apply_sums, batches,
 };
 use konclave_ledger::checkpoint::log_key;
 use konclave_ledger::dsse::Envelope;
@@ -66,6 +68,9 @@ struct OneRound {
     verdicts: BTreeMap<SiteId, bool>,
     after: Option<Digest>,
 }
+
+/// Changes an answer to a site's GET: the gateway, the site, the path, the answer.
+pub type Deceit = Arc<dyn Fn(&Gateway, &SiteId, &str, &mut serde_json::Value) + Send + Sync>;
 
 /// What the gateway has seen and done.
 pub struct Gateway {
@@ -125,6 +130,16 @@ pub struct Gateway {
     pub hold_uploads: bool,
     /// The same with signatures on the agreed set.
     pub hold_agreement: bool,
+    /// Keeps the shares' requests back.
+    pub hold_unmasking: bool,
+    /// Done once, when a round begins.
+    pub begins: Option<Box<dyn FnOnce(&mut Gateway) + Send>>,
+    /// Lies to single sites.
+    pub deceit: Option<Deceit>,
+    /// Who is not asked for an upload before the set is fixed, and then is, as if uploads were still open.
+    pub late: BTreeSet<SiteId>,
+    /// Every signature on a set that ever arrived.
+    pub signatures_seen: Vec<AgreementSignature>,
 }
 
 type Shared = Arc<Mutex<Gateway>>;
@@ -136,10 +151,15 @@ fn new_job() -> JobId {
 
 impl Gateway {
     pub fn new(sites: &[&str]) -> Shared {
+        Self::with_policy(sites, |text| text)
+    }
+
+    /// A gateway whose rounds policy says something else than the embedded one.
+    pub fn with_policy(sites: &[&str], change: fn(String) -> String) -> Shared {
         let root = ConsortiumRootKey::from_seed(Zeroizing::new([1; 32]));
         let identity = IdentityKey::from_seed(Zeroizing::new([2; 32]));
         let certificate = certify(&root, "gateway", MemberRole::Gateway, &identity.public());
-        let policy_text = for_three(RoundPolicy::EMBEDDED);
+        let policy_text = change(for_three(RoundPolicy::EMBEDDED));
         let policy = RoundPolicy::parse("rounds.toml", &policy_text).unwrap();
         let parameters = vec![0; 4 * COORDINATES];
         let model = b"a model of another kind than TorchScript".to_vec();
@@ -223,6 +243,11 @@ impl Gateway {
             verdicts_seen: Vec::new(),
             hold_uploads: false,
             hold_agreement: false,
+            hold_unmasking: false,
+            begins: None,
+            deceit: None,
+            late: BTreeSet::new(),
+            signatures_seen: Vec::new(),
         }))
     }
 
@@ -256,7 +281,8 @@ impl Gateway {
         if !self.strict_floors {
             let file = dir.join("floors.toml");
             let floors = std::fs::read_to_string(&file).unwrap();
-            std::fs::write(&file, for_three(&floors)).unwrap();
+            let floors = for_three(&floors).replace("scoring_batch_size = 3", "scoring_batch_size = 2");
+            std::fs::write(&file, floors).unwrap();
         }
     }
 
@@ -268,6 +294,19 @@ impl Gateway {
     fn record(&mut self, round: RoundNumber, record: &Record) {
         let object = format!("jobs/{}/rounds/{round}", self.job);
         self.log.append(&object, record);
+    }
+
+    fn record_context(&mut self, number: RoundNumber, signed: &SignedContext) {
+        let record = Record::RoundContext {
+            job: self.job.to_string(),
+            round: number.get(),
+            context: Hash(*signed.context.digest().as_bytes()),
+            signed: Document::of(serde_json::to_value(signed).unwrap()).unwrap().0,
+            scoring: false,
+            parameters: Hash(*self.parameters.as_bytes()),
+            deadline: 0,
+        };
+        self.record(number, &record);
     }
 
     fn begin_round(&mut self) {
@@ -285,7 +324,10 @@ impl Gateway {
             round: number,
             model: self.parameters,
             roster: roster.digest(),
-            batches: roster.sites().map(|site| vec![site.clone()]).collect(),
+            batches: match self.policy.batch_size {
+                1 => batches::singletons(&roster),
+                size => batches::scoring_batches(&roster, size),
+            },
             mode: Mode::Full,
             encoding: Encoding {
                 tensors: self.manifest.parameters.iter().map(tensor).collect(),
@@ -310,16 +352,7 @@ impl Gateway {
         }
         let signed = SignedContext::sign(context, self.certificate.clone(), &self.identity);
         if self.records_contexts {
-            let record = Record::RoundContext {
-                job: self.job.to_string(),
-                round: number.get(),
-                context: Hash(*signed.context.digest().as_bytes()),
-                signed: Document::of(serde_json::to_value(&signed).unwrap()).unwrap().0,
-                scoring: false,
-                parameters: Hash(*self.parameters.as_bytes()),
-                deadline: 0,
-            };
-            self.record(number, &record);
+            self.record_context(number, &signed);
         }
         self.rounds.push(OneRound {
             number,
@@ -337,6 +370,9 @@ impl Gateway {
             verdicts: BTreeMap::new(),
             after: None,
         });
+        if let Some(begins) = self.begins.take() {
+            begins(self);
+        }
     }
 
     fn keep(&mut self, bytes: Vec<u8>) -> Digest {
@@ -354,7 +390,8 @@ impl Gateway {
         let signatures = unmasking.request_for(&self.sites[0]).unwrap().signatures;
         let evidence = AgreementEvidence { proposal: proposal.clone(), signatures };
         let opening = unmasking.close().unwrap();
-        let bodies = last.bodies.iter().map(|(site, body)| (site.clone(), body.as_slice())).collect();
+        let agreed = last.bodies.iter().filter(|(site, _)| proposal.agreed.contains(site));
+        let bodies = agreed.map(|(site, body)| (site.clone(), body.as_slice())).collect();
         let mut sum = OpenedInMemory::default();
         let mut tagging = opening.open_into(bodies, &mut sum).unwrap();
         let OpenedInMemory(mut coordinates) = sum;
@@ -435,6 +472,7 @@ impl Gateway {
     /// Moves the round on when everyone has answered.
     fn advance(&mut self) {
         let all = self.sites.len();
+        let in_time = all - self.late.len();
         if self.roster.is_none() && self.keys.len() == all {
             let advertisements = self.keys.values().cloned().collect();
             self.roster =
@@ -445,20 +483,20 @@ impl Gateway {
         }
         let Some(round) = self.rounds.last_mut() else { return self.begin_round() };
         let stage = match std::mem::replace(&mut round.stage, Stage::Between) {
-            Stage::Uploading(collecting) if collecting.uploaded().len() == all && !self.hold_uploads => {
+            Stage::Uploading(collecting) if collecting.uploaded().len() == in_time && !self.hold_uploads => {
                 Stage::Agreeing(collecting.close().unwrap())
             }
             Stage::Agreeing(agreeing)
-                if round.signed_by.len() + self.unasked.len() == all && !self.hold_agreement =>
+                if round.signed_by.len() + self.unasked.len() == in_time && !self.hold_agreement =>
             {
                 Stage::Unmasking(agreeing.close().unwrap())
             }
-            Stage::Unmasking(unmasking) if round.answered.len() == all => self.open_round(unmasking),
+            Stage::Unmasking(unmasking) if round.answered.len() == in_time => self.open_round(unmasking),
             Stage::Tagging(tagging) if tagging.missing().is_empty() => {
                 self.publish_tags(&tagging);
                 Stage::Checking
             }
-            Stage::Checking if round.verdicts.len() == all => Stage::Opened,
+            Stage::Checking if round.verdicts.len() == in_time => Stage::Opened,
             other => other,
         };
         self.last().stage = stage;
@@ -487,6 +525,10 @@ impl Gateway {
         }
         let round = self.rounds.last()?;
         let number = round.number;
+        if self.late.contains(site) {
+            let asked = matches!(round.stage, Stage::Unmasking(_)) && !self.has_body(site);
+            return asked.then_some(WorkItem::Upload { job, round: number });
+        }
         match &round.stage {
             Stage::Uploading(collecting) => (self.hold_uploads || !collecting.uploaded().contains(site))
                 .then_some(WorkItem::Upload { job, round: number }),
@@ -495,9 +537,8 @@ impl Gateway {
                 let asked = waited_for && !self.unasked.contains(site);
                 asked.then_some(WorkItem::Agree { job, round: number })
             }
-            Stage::Unmasking(_) => {
-                (!round.answered.contains(site)).then_some(WorkItem::Unmask { job, round: number })
-            }
+            Stage::Unmasking(_) => (!self.hold_unmasking && !round.answered.contains(site))
+                .then_some(WorkItem::Unmask { job, round: number }),
             Stage::Tagging(tagging) => {
                 tagging.missing().contains(site).then_some(WorkItem::Tag { job, round: number })
             }
@@ -506,6 +547,29 @@ impl Gateway {
             }
             Stage::Opened | Stage::Between => None,
         }
+    }
+
+    /// Whether a site's body of the last round is complete, in time or late.
+    pub fn has_body(&self, site: &SiteId) -> bool {
+        let Some(round) = self.rounds.last() else { return false };
+        let length = |manifest: &Manifest| manifest.signed.header.body_bytes;
+        let held = round.bodies.get(site).map(|body| body.len() as u64);
+        held.is_some() && held == round.manifests.get(site).map(length)
+    }
+
+    /// Signs another context for the last round and writes that to the ledger too.
+    pub fn second_context(&mut self, change: fn(&mut RoundContext)) -> SignedContext {
+        let last = self.rounds.last().unwrap();
+        let (number, mut context) = (last.number, last.signed.context.clone());
+        change(&mut context);
+        let signed = SignedContext::sign(context, self.certificate.clone(), &self.identity);
+        self.record_context(number, &signed);
+        signed
+    }
+
+    /// How many sites have sent ciphertexts.
+    pub fn ciphertexts_seen(&self) -> usize {
+        self.ciphertexts.len()
     }
 
     /// Whether a round has begun.
@@ -535,7 +599,8 @@ impl Gateway {
         })
     }
 
-    fn view(&self, number: u32) -> Option<Round> {
+    /// A round as sites see it.
+    pub fn view(&self, number: u32) -> Option<Round> {
         let round = self.rounds.iter().find(|round| round.number.get() == number)?;
         Some(Round {
             job: self.job.clone(),

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, MutexGuard};
 
-use axum::body::Bytes;
-use axum::extract::{Path, Query, State};
-use axum::http::{StatusCode, header};
+use axum::body::{Body, Bytes};
+use axum::extract::{Path, Query, Request, State};
+use axum::http::{Method, StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
@@ -72,7 +73,27 @@ pub fn router(gateway: &Shared, site: &str) -> Router {
         .route("/v1/jobs/{job}/rounds/{round}/unmasking/{site}", put(unmasked).get(unmasking))
         .route("/v1/jobs/{job}/rounds/{round}/tags/{site}", put(tagged).get(tagging))
         .route("/v1/jobs/{job}/rounds/{round}/verdicts/{site}", put(verdict))
+        .layer(from_fn_with_state(door.clone(), deceive))
         .with_state(door)
+}
+
+/// Lets the gateway change what it answers.
+async fn deceive(State(door): State<Door>, request: Request, next: Next) -> Response {
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let response = next.run(request).await;
+    let deceit = door.open().deceit.clone();
+    let Some(deceit) = deceit.filter(|_| method == Method::GET && response.status().is_success()) else {
+        return response;
+    };
+    let (parts, body) = response.into_parts();
+    let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+    match serde_json::from_slice(&bytes) {
+        Ok(mut answer) => {
+            deceit(&door.open(), &door.site, &path, &mut answer);
+            Json::<serde_json::Value>(answer).into_response()
+        }
+        Err(_) => Response::from_parts(parts, Body::from(bytes)),
+    }
 }
 
 async fn work(State(door): State<Door>) -> Json<WorkList> {
@@ -215,6 +236,10 @@ async fn round(State(door): State<Door>, Path((_, round)): Path<(String, u32)>) 
 async fn manifest(State(door): State<Door>, Json(manifest): Json<Manifest>) -> Response {
     let mut gateway = door.open();
     gateway.manifests_seen.push((door.site.clone(), manifest.clone()));
+    if gateway.late.contains(&door.site) {
+        gateway.last().manifests.insert(door.site.clone(), manifest);
+        return done();
+    }
     let Stage::Uploading(collecting) = &mut gateway.last().stage else {
         return refuse(ProblemType::WrongRound, "uploads are closed");
     };
@@ -265,6 +290,7 @@ async fn proposal(State(door): State<Door>) -> Response {
 
 async fn agreement(State(door): State<Door>, Json(signature): Json<AgreementSignature>) -> Response {
     let mut gateway = door.open();
+    gateway.signatures_seen.push(signature.clone());
     let round = gateway.last();
     let Stage::Agreeing(agreeing) = &mut round.stage else {
         return refuse(ProblemType::WrongRound, "not agreeing");

@@ -1,0 +1,53 @@
+#!/usr/bin/env python3
+"""Checks that every test which SECURITY.md names exists as a test function, and that every attack has one.
+
+A test is named by its crate and function: `crypto: late_upload_is_opened_by_nothing`.
+"""
+import pathlib
+import re
+import sys
+
+HEADING = "## Attacks on a round, and their tests"
+FOLDERS = {
+    "crypto": ["crypto/src", "crypto/tests"],
+    "gateway": ["gateway/src", "gateway/tests"],
+    "site": ["site-enclave/src", "site-enclave/tests"],
+    "tests": ["tests/src", "tests/tests"],
+    "auditor": ["auditor/src", "auditor/tests"],
+}
+TEST = re.compile(r"#\[(?:tokio::)?test\b[^\]]*\](?:\s*#\[[^\]]*\])*\s*(?:async )?fn (\w+)")
+
+
+def tests_of(root: pathlib.Path, folders: list[str]) -> set[str]:
+    found: set[str] = set()
+    for folder in folders:
+        for path in (root / folder).rglob("*.rs"):
+            found.update(TEST.findall(path.read_text(encoding="utf-8")))
+    return found
+
+
+def main() -> int:
+    root = pathlib.Path(__file__).resolve().parent.parent
+    known = {name: tests_of(root, folders) for name, folders in FOLDERS.items()}
+    text = (root / "SECURITY.md").read_text(encoding="utf-8")
+    if HEADING not in text:
+        sys.exit(f"SECURITY.md has no section {HEADING!r}")
+    section = text.split(HEADING, 1)[1].split("\n## ", 1)[0]
+    rows = [line for line in section.splitlines() if line.startswith("|")][2:]
+    faults = []
+    for row in rows:
+        attack, tests = row.strip("|").split("|")[0].strip(), re.findall(r"`(\w+): (\w+)`", row)
+        if not tests:
+            faults.append(f"{attack}: no test is named")
+        for crate, test in tests:
+            if test not in known.get(crate, set()):
+                faults.append(f"{attack}: there is no test {test} in {crate}")
+    for fault in faults:
+        print(fault, file=sys.stderr)
+    if not faults:
+        print(f"SECURITY.md: {len(rows)} attacks, each with tests that exist")
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
