@@ -64,7 +64,11 @@ pub fn mask<S: Borrow<MaskStream> + Sync>(streams: &[S], lanes: &mut [u32], bits
 
 /// Adds up the same run of several packed bodies and applies all streams: the opened lanes, from lane `first` on.
 ///
-/// Each body holds [`packed_bytes`](crate::packed_bytes) bytes for the run. What was in `lanes` is overwritten.
+/// What was in `lanes` is overwritten.
+///
+/// # Panics
+/// Unless each body holds exactly the [`packed_bytes`](crate::packed_bytes) of the run: a short one must not count as
+/// zeros.
 pub fn open<S: Borrow<MaskStream> + Sync, B: AsRef<[u8]> + Sync>(
     bodies: &[B],
     bits: u8,
@@ -72,6 +76,11 @@ pub fn open<S: Borrow<MaskStream> + Sync, B: AsRef<[u8]> + Sync>(
     first: u64,
     lanes: &mut [u32],
 ) {
+    let expected = crate::packed_bytes(lanes.len(), bits);
+    assert!(
+        bodies.iter().all(|body| body.as_ref().len() == expected),
+        "a body has not the length of its run"
+    );
     let chunk = |(index, chunk): (usize, &mut [u32])| {
         chunk.fill(0);
         for body in bodies {

@@ -238,7 +238,7 @@ impl<B: Read + Send> GroupSum<'_, B> {
         count: usize,
         buffers: &mut [Vec<u8>],
     ) -> Result<Vec<i32>, Abort> {
-        let buffers = buffers.get_mut(..self.uploads.len()).unwrap_or_default();
+        let Some(buffers) = buffers.get_mut(..self.uploads.len()) else { return Err(Abort::Bodies) };
         let read: Vec<Result<(), BodyFault>> = self
             .uploads
             .par_iter_mut()

@@ -94,9 +94,12 @@ fn all() -> Vec<(PathBuf, String)> {
 #[test]
 fn the_committed_vectors_are_what_this_code_makes_and_refuses() {
     for (path, made) in all() {
-        let committed = fs::read_to_string(&path).unwrap_or_default();
+        // As values: the order of fields depends on what else is built.
+        let committed: Option<Value> =
+            fs::read(&path).ok().and_then(|text| serde_json::from_slice(&text).ok());
+        let made: Value = serde_json::from_str(&made).unwrap();
         assert!(
-            committed == made,
+            committed.as_ref() == Some(&made),
             "{} differs: after a change of the wire formats run `make vectors`",
             path.display()
         );

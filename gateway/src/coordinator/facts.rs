@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::PoisonError;
 
+use konclave_crypto::messages::SumVerdict;
 use konclave_crypto::{JobId, MemberRole, SiteId, UnixSeconds};
 use konclave_policies::quorum;
 use konclave_policies::rounds::RoundPolicy;
@@ -169,10 +170,13 @@ async fn verification_facts(
     let stage = match &opened.verification {
         VerificationState::Checking { tags, deadline } => {
             let owned = key.clone();
-            let said = app.blocking(move |app| Ok(app.rounds().senders(&Kind::Verdict(&owned))?)).await?;
+            let said =
+                app.blocking(move |app| Ok(app.rounds().all::<SumVerdict>(&Kind::Verdict(&owned))?)).await?;
+            // Only a quorum that accepts settles anything: with a liar among those that spoke, a slow site's word counts.
+            let accepted = said.values().filter(|verdict| verdict.accepted).count();
             VerificationStage::Checking {
-                wait: wait(Awaited::Verdicts, said.len() >= threshold, policy.agree_seconds, *deadline),
-                silent: without(&job.cohort, &said),
+                wait: wait(Awaited::Verdicts, accepted >= threshold, policy.agree_seconds, *deadline),
+                silent: without(&job.cohort, &said.into_keys().collect()),
                 possible: tags.missing.is_empty(),
             }
         }

@@ -173,6 +173,30 @@ async fn a_quorums_verdict_stands_and_without_one_a_rejected_sum_ends_the_job() 
 }
 
 #[tokio::test]
+async fn a_liar_and_a_slow_site_do_not_end_a_job() {
+    let mut world = World::new(6).await;
+    let job = world.request_job(1, vec![]).await;
+    let silent = Silent { verify: world.sites.keys().cloned().collect(), ..Silent::default() };
+    world.play(&job, &silent).await;
+    let announcement = verification(&world, &job, 1).await.announcement;
+    let context = world.round(&job, 1).await.context_digest;
+    for index in 1..=6 {
+        if index == 6 {
+            // Five have spoken, but only four accept: the sixth is still waited for.
+            world.clock.advance_seconds(60);
+            assert!(!world.coordinate(&job).await);
+        }
+        let key = &world.sites[&site(index)].key;
+        let verdict = SumVerdict::sign(context, site(index), announcement, index > 1, key);
+        let path = format!("/v1/jobs/{job}/rounds/1/verdicts/{}", site(index));
+        world.put(&member(&site(index)), &path, &verdict).await;
+    }
+    world.coordinate(&job).await;
+    let settled = verification(&world, &job, 1).await;
+    assert_eq!((settled.result, settled.accepted.len()), (SumResult::Verified, 5));
+}
+
+#[tokio::test]
 async fn a_gateway_that_lost_what_it_opened_leaves_the_sum_pending() {
     let (mut world, job, silent) = untagged(5, false).await;
     std::fs::remove_file(world.folder.path().join(format!("rounds/{job}/1/opening.json"))).unwrap();

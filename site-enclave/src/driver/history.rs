@@ -86,10 +86,10 @@ enum Ending {
 }
 
 /// Where a job stands by the ledger.
-struct Standing {
-    model: Digest,
+pub(super) struct Standing {
+    pub(super) model: Digest,
     /// The round that the model came of; nothing for the developer's own.
-    came_of: Option<RoundNumber>,
+    pub(super) came_of: Option<RoundNumber>,
     /// The entry that ended the round before.
     ended: Option<u64>,
 }
@@ -128,7 +128,7 @@ impl<L: Learner> Site<L> {
     }
 
     /// The model that the ledger's entries before a round lead to, and the entry that ended the round before.
-    async fn standing(
+    pub(super) async fn standing(
         &self,
         job: &JobId,
         round: RoundNumber,

@@ -120,11 +120,11 @@ impl<L: Learner> Site<L> {
                 return Err(StepError::WrongSum { round });
             }
             let entry = self.opened_entry(&job, round).await?;
-            if store.has_verified(entry.after) {
+            if store.has_verified(round, entry.after) {
                 break;
             }
             unchecked.push((round, entry.scoring));
-            next = if entry.before == initial { None } else { self.opened_before(&job, round).await? };
+            next = self.standing(&job, round, initial).await?.came_of;
         }
         for (round, scoring) in unchecked.into_iter().rev() {
             match self.check_sum(session, roster, round, store).await {
@@ -144,17 +144,6 @@ impl<L: Learner> Site<L> {
         Ok(())
     }
 
-    /// The last round before one whose sum was opened.
-    async fn opened_before(&self, job: &JobId, round: RoundNumber) -> Result<Option<RoundNumber>, StepError> {
-        for number in (1..round.get()).rev() {
-            let Ok(earlier) = RoundNumber::new(number) else { return Ok(None) };
-            if self.proven(job, earlier, "round.opened", |_| true).await?.is_some() {
-                return Ok(Some(earlier));
-            }
-        }
-        Ok(None)
-    }
-
     /// Checks one opened sum, and the model after it. The answer is in the journal on return.
     async fn check_sum(
         &self,
@@ -170,12 +159,26 @@ impl<L: Learner> Site<L> {
         if context.digest() != entry.context {
             return Err(StepError::ContextField { round, field: "digest" });
         }
+        let standing = self.standing(&job, round, session.manifest.initial_parameters).await?;
         let agreed = self.agreed_set(round, &view, roster, &context).await?;
         let tags = view.verification.as_ref().and_then(|verification| verification.tags);
         let tags = tags.ok_or(StepError::NoEvidence { round, what: "the tags" })?;
         let evidence: TagEvidence = self.document(round, "tags", tags).await?;
         if evidence.announcement.digest() != entry.announcement {
             return Err(StepError::NoEvidence { round, what: "tags for the sum in the ledger" });
+        }
+        // What the ledger's entry adds to the announcement that the tags are for: from which model the sum moves on, and
+        // how far.
+        let consistent = entry.before == standing.model
+            && context.context().model == standing.model
+            && entry.total.weight == evidence.announcement.total.weight;
+        if !consistent {
+            tracing::error!(
+                %job,
+                "round {round}: the ledger's entry starts from another model, or divides by another weight, than the round"
+            );
+            store.store_verdict(round, false, entry.after)?;
+            return Ok(false);
         }
         let coordinates = session.manifest.coordinates;
         let blobs = blob_folder(&self.member.disk, &self.member.folder)?;

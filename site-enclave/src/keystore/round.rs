@@ -244,8 +244,8 @@ impl JobStore {
 
     /// Whether this site checked that a model is the one before it, moved by the sum of what was uploaded.
     #[must_use]
-    pub fn has_verified(&self, model: Digest) -> bool {
-        self.files.journal.rounds_of(Decision::Verified).any(|(_, verified)| verified == model)
+    pub fn has_verified(&self, round: RoundNumber, model: Digest) -> bool {
+        self.files.journal.decided(Decision::Verified, round.get()) == Some(model)
     }
 
     /// What this site found of the opened sum of a round, if it has checked it.

@@ -154,7 +154,12 @@ async fn another_ledger_head_in_a_context_raises_the_alarm_and_stops_the_site() 
         let error = tokio::time::timeout(Duration::from_secs(30), site).await.unwrap().unwrap().unwrap_err();
         assert!(error.to_string().contains("ALARM"), "{error}");
         assert!(field.folders[index].join("state/ALARM").is_file());
-        let error = field.start(index).await.unwrap().unwrap_err();
+        // The lock is held until the ended one's last blocking work is done.
+        let mut error = field.start(index).await.unwrap().unwrap_err();
+        while matches!(error, SiteError::Locked(_)) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            error = field.start(index).await.unwrap().unwrap_err();
+        }
         assert!(matches!(error, SiteError::Alarm { .. }), "{error}");
     }
     assert!(field.gateway.lock().unwrap().manifests_seen.is_empty());
@@ -163,9 +168,12 @@ async fn another_ledger_head_in_a_context_raises_the_alarm_and_stops_the_site() 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wrong_sum_and_a_wrong_model_are_rejected_by_every_site_and_not_trained_on() {
     type Tell = fn(&mut Gateway);
-    let tells: [(Tell, &str); 2] = [
+    let tells: [(Tell, &str); 4] = [
         (|gateway| gateway.wrong_sums = true, "the tags do not add up to the announced sum"),
         (|gateway| gateway.wrong_models = true, "this site rejects it"),
+        // The step is right, but from a model that the gateway crafted, or by a weight that nobody tagged.
+        (|gateway| gateway.wrong_starts = true, "starts from another model"),
+        (|gateway| gateway.wrong_weights = true, "divides by another weight"),
     ];
     for (tell, reason) in tells {
         let field = Field::with(tell);

@@ -221,24 +221,28 @@ class Job:
             if not holds:
                 raise Refused("Terms", rule)
 
-    def check_history(self, round_):
-        """The ledger shows how every round since the last opened one ended, this context, and the model before it."""
-        context, ended, standing = round_.context, None, self.initial
+    def standing(self, number):
+        """The model before a round by the ledger, the round that it came of, and the entry that ended the round before."""
+        ended = None
         for back in range(1, ABORTS_IN_A_ROW + 2):
-            earlier = context["round"] - back
+            earlier = number - back
             if earlier < 1:
-                break
+                return self.initial, None, ended
             opened = self.ledger.of_round("round.opened", self.name, earlier)
             found = opened or self.ledger.of_round("round.aborted", self.name, earlier)
             if found is None:
                 raise Refused("Unrecorded", f"the end of round {earlier}")
             ended = max(found[0], -1 if ended is None else ended)
             if opened:
-                standing = digest(opened[1]["parameters_after"])
-                self.ensure_verified(round_.roster, earlier)
-                break
-        else:
-            raise Refused("Aborts")
+                return digest(opened[1]["parameters_after"]), earlier, ended
+        raise Refused("Aborts")
+
+    def check_history(self, round_):
+        """The ledger shows how every round since the last opened one ended, this context, and the model before it."""
+        context = round_.context
+        standing, came_of, ended = self.standing(context["round"])
+        if came_of is not None:
+            self.ensure_verified(round_.roster, came_of)
         if context["model"] != standing:
             raise Refused("OtherModel")
         if ended is not None and context["ledger_size"] <= ended:
@@ -400,18 +404,15 @@ class Job:
 
     def ensure_verified(self, found, number):
         """Every sum from the last checked one to this is right; one of a scoring round may lack tags."""
-        while number >= 1:
-            entry = self.ledger.of_round("round.opened", self.name, number)
-            if entry is not None:
-                try:
-                    if not self.check_sum(found, number):
-                        raise Refused("WrongSum", str(number))
-                except Refused as refused:
-                    if refused.name != "Missing" or "coalitions" not in entry[1]:
-                        raise
-                if digest(entry[1]["parameters_before"]) == self.initial:
-                    return
-            number -= 1
+        while number is not None:
+            entry = self.opened_entry(number)
+            try:
+                if not self.check_sum(found, number):
+                    raise Refused("WrongSum", str(number))
+            except Refused as refused:
+                if refused.name != "Missing" or "coalitions" not in entry:
+                    raise
+            number = self.standing(number)[1]
 
     def check_sum(self, found, number):
         """Whether the total is what the sites uploaded and leads to the announced model: checked once."""
@@ -430,7 +431,12 @@ class Job:
         if verification.announcement_digest(evidence["announcement"]).hex() != entry["announcement"]:
             raise Refused("NoEvidence", "tags for the sum in the ledger")
         total = self.gateway.blob(digest(entry["total"]["sum"]))
+        standing = self.standing(number)[0]
         try:
+            if not digest(entry["parameters_before"]) == round_.context["model"] == standing:
+                raise Refused("Wrong", "the sum moves another model than the round's")
+            if entry["total"]["weight"] != evidence["announcement"]["total"]["weight"]:
+                raise Refused("Wrong", "the sum is divided by another weight than the announced one")
             verification.check_total(round_, agreed, evidence, total, lambda _, of: self.gateway.blob(of))
             before = ring.floats(self.gateway.blob(digest(entry["parameters_before"])))
             after = ring.step(before, ring.signed_words(total), entry["total"]["weight"],

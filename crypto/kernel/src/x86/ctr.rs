@@ -66,8 +66,9 @@ unsafe fn run<V: Blocks, const SUBTRACT: bool>(rounds: &Rounds, block: u128, lan
                 block.store(at);
                 at = at.add(V::BLOCKS * BLOCK_LANES);
             }
-            for (lane, word) in rest.iter_mut().zip(stream) {
-                *lane = if SUBTRACT { lane.wrapping_sub(word) } else { lane.wrapping_add(word) };
+            // By reference: a copy of the words would not be erased.
+            for (lane, word) in rest.iter_mut().zip(&stream) {
+                *lane = if SUBTRACT { lane.wrapping_sub(*word) } else { lane.wrapping_add(*word) };
             }
             stream.zeroize();
         }

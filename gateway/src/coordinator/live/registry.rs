@@ -39,8 +39,8 @@ impl LiveRounds {
         Arc::clone(rounds.entry(round.key.clone()).or_insert_with(|| Arc::new(Mutex::new(round))))
     }
 
-    /// Since when a quorum has sent what is awaited; nothing if none has. A restart forgets it, and then stragglers are
-    /// waited for a little longer.
+    /// Since when a quorum has sent what is awaited; nothing if none has. A restart forgets it: then the quorum counts as
+    /// reached after it, and stragglers are waited for longer.
     pub fn quorum_since(
         &self,
         key: &RoundKey,
@@ -52,7 +52,7 @@ impl LiveRounds {
         reached.then(|| *quorums.entry((key.clone(), awaited)).or_insert(now))
     }
 
-    /// Drops what is known of a verified round's quorums.
+    /// Drops what is known of the quorums of a round that nothing is awaited for any more.
     pub fn forget_quorums(&self, key: &RoundKey) {
         self.quorums.lock().unwrap_or_else(PoisonError::into_inner).retain(|(round, _), _| round != key);
     }

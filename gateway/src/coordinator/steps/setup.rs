@@ -91,6 +91,7 @@ pub(super) async fn abort(
     if let Some(round) = job.current_round().or_else(unverified) {
         let key = RoundKey { job: job.job.clone(), round: round.round };
         app.live().forget(&key);
+        app.live().forget_quorums(&key);
         app.blocking(move |app| Ok(app.rounds().close_round(&key)?)).await?;
     }
     Ok(())

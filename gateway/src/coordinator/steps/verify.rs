@@ -156,7 +156,6 @@ pub(super) async fn close(
     if !matches!(opened.verification, VerificationState::Checking { .. }) {
         return Ok(());
     }
-    app.live().forget_quorums(key);
     let owned = key.clone();
     let verdicts =
         app.blocking(move |app| Ok(app.rounds().all::<SumVerdict>(&Kind::Verdict(&owned))?)).await?;
@@ -186,6 +185,7 @@ pub(super) async fn close(
     let entry =
         Entry::new(round_object(job, key.round), reason, record).changing(None, Some(to_hash(&digest)));
     app.append(held, &caller("close-verification"), vec![entry]).await?;
+    app.live().forget_quorums(key);
     if result == SumResult::Rejected {
         let reason = format!("sites found the sum of round {} wrong", key.round);
         super::setup::abort(app, held, job, reason, BTreeSet::new()).await?;

@@ -122,6 +122,10 @@ pub struct Gateway {
     pub wrong_sums: bool,
     /// Moves the model by another step than the sum's.
     pub wrong_models: bool,
+    /// Moves another model than the round's by the sum.
+    pub wrong_starts: bool,
+    /// Divides the sum by another weight than the announced one.
+    pub wrong_weights: bool,
     /// Keeps these sites' tags to itself: everybody has to compute them.
     pub loses_tags_of: BTreeSet<SiteId>,
     /// What sites said of opened sums: the round, the site, and whether it accepts.
@@ -239,6 +243,8 @@ impl Gateway {
             answers_seen: Vec::new(),
             wrong_sums: false,
             wrong_models: false,
+            wrong_starts: false,
+            wrong_weights: false,
             loses_tags_of: BTreeSet::new(),
             verdicts_seen: Vec::new(),
             hold_uploads: false,
@@ -411,7 +417,9 @@ impl Gateway {
         let record = if self.pretends_aborts {
             Record::RoundAborted { job, round, reason: "too few answers".into(), culprits: Vec::new() }
         } else {
-            let before = self.parameters;
+            let crafted: Vec<u8> = (0..COORDINATES).flat_map(|_| 0.5_f32.to_le_bytes()).collect();
+            let before = if self.wrong_starts { self.keep(crafted) } else { self.parameters };
+            let weight = if self.wrong_weights { 1 } else { weight };
             let model: Vec<f32> = self.blobs[&before]
                 .chunks_exact(4)
                 .map(|word| f32::from_le_bytes(word.try_into().unwrap()))
