@@ -14,6 +14,7 @@ use crate::identity::{IdentityKey, Signature};
 use crate::ids::{JobId, RoundNumber, SiteId, UnixSeconds};
 use crate::mask_graph::{self, MaskGraph};
 use crate::membership::{ConsortiumRoot, MemberRole, MembershipCertificate, MembershipError};
+use crate::privacy::{NoiseTerms, PrivacyCost, PrivacyError};
 use crate::setup::Roster;
 use crate::transcript::Transcript;
 
@@ -74,6 +75,9 @@ pub struct RoundContext {
     pub ledger_size: u64,
     /// Root of the ledger at that size.
     pub ledger_root: Digest,
+    /// Noise that every site adds to its update; none if the sums are exact.
+    #[serde(default)]
+    pub noise: Option<NoiseTerms>,
 }
 
 /// Why a context was not accepted. The gateway that signed it is at fault; a site must not train on it.
@@ -163,6 +167,9 @@ pub enum ContextError {
     /// The encoding is not sound for this many sites.
     #[error("the encoding was refused: {0}")]
     Encoding(#[from] EncodingError),
+    /// The noise hides nothing, or does not fit the encoding.
+    #[error("the terms of noise were refused: {0}")]
+    Noise(#[from] PrivacyError),
 }
 
 /// Floors that a site sets for itself; a context below any of them is refused.
@@ -203,12 +210,14 @@ impl RoundContext {
             .number(self.threshold.into())
             .number(self.min_agreed.into())
             .number(self.min_batch.into());
-        self.mask_graph
+        let whole = self
+            .mask_graph
             .append_to(parameters)
             .digest(&self.policy)
             .digest(&self.training)
             .number(self.ledger_size)
-            .digest(&self.ledger_root)
+            .digest(&self.ledger_root);
+        whole.list(self.noise.iter(), |t, noise| noise.append_to(t))
     }
 
     /// The context's digest, which every message of the round carries.
@@ -241,7 +250,26 @@ impl RoundContext {
             self.check_open_batches(self.min_batch.max(LEAST_OPEN_BATCH))?;
         }
         self.check_mask_graph(sites)?;
-        Ok(self.encoding.validate(sites)?)
+        self.encoding.validate(sites)?;
+        match &self.noise {
+            Some(noise) => Ok(noise.validate(&self.encoding, self.fewest_summed(), sites)?),
+            None => Ok(()),
+        }
+    }
+
+    /// Sites in the smallest sum that may be opened.
+    #[must_use]
+    pub fn fewest_summed(&self) -> usize {
+        match self.mode {
+            Mode::Full => self.min_agreed.into(),
+            Mode::Group => self.batches.iter().map(Vec::len).min().unwrap_or(0),
+        }
+    }
+
+    /// What the round costs each of its sites, in terms of zCDP; nothing is promised without noise.
+    #[must_use]
+    pub fn privacy_cost(&self) -> Option<PrivacyCost> {
+        self.noise.map(|noise| noise.cost(self.fewest_summed(), self.encoding.coordinates()))
     }
 
     fn check_partition(&self, roster: &Roster) -> Result<(), ContextError> {

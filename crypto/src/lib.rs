@@ -8,7 +8,7 @@
 //!
 //! What this crate does not do: it has no HTTP, no async, no storage and no clock. Time, randomness and bytes are
 //! arguments; drivers store states and move messages. It does not judge the quality of an input beyond its range.
-//! Not in here yet: differential-privacy noise. The inner loops are in `konclave-mask-kernel`.
+//! The inner loops are in `konclave-mask-kernel`.
 //!
 //! # Public surface
 //!
@@ -19,6 +19,7 @@
 //! | [`batches`] | how a roster is cut into batches, the same for everyone |
 //! | [`mask_graph`] | who masks with whom, and the chance that it is too few |
 //! | [`context`] | [`RoundContext`], signed by the gateway, checked by each site against its own floors |
+//! | [`privacy`] | noise that hides one site's part in a sum, and what a round costs |
 //! | [`encoding`] | floats to ring elements and back: [`quantise`], [`apply_sums`] |
 //! | [`site`] | a site's round: [`site::mask`], [`site::AwaitAgreement`], [`site::AwaitUnmasking`] |
 //! | [`aggregator`] | the gateway's round: [`aggregator::Collecting`] to [`aggregator::Opening`] |
@@ -47,6 +48,7 @@ pub mod membership;
 mod merkle;
 pub mod messages;
 mod prg;
+pub mod privacy;
 mod round;
 mod schema;
 mod sealing;
@@ -65,7 +67,9 @@ pub mod verification;
 pub use body::BodyFault;
 pub use context::{ContextError, Mode, RoundContext, SignedContext, SiteFloor, VerifiedContext};
 pub use digest::Digest;
-pub use encoding::{Encoding, OpenedSum, Quantised, RingVector, TensorEncoding, apply_sums, quantise};
+pub use encoding::{
+    Encoding, OpenedSum, Quantised, RingVector, TensorEncoding, apply_sums, quantise, quantise_within,
+};
 pub use identity::{IdentityKey, IdentityPublicKey, Signature};
 pub use ids::{IdError, JobId, MAX_ID_BYTES, RoundNumber, SiteId, UnixSeconds};
 pub use mask_graph::MaskGraph;

@@ -103,6 +103,8 @@ def context_digest(context):
     fields += [graph["kind"], graph.get("degree", 0)]
     fields += [bytes.fromhex(context["policy"]), bytes.fromhex(context["training"])]
     fields += [context["ledger_size"], bytes.fromhex(context["ledger_root"])]
+    noise = context["noise"]
+    fields += [0] if noise is None else [1, noise["clip_norm"], noise["site_variance"], noise["colluders"]]
     return sha256(transcript("context", *fields)).hex()
 
 
@@ -131,9 +133,12 @@ def contexts():
         "training": material("training", 32).hex(),
         "ledger_size": 41,
         "ledger_root": material("ledger", 32).hex(),
+        "noise": None,
     }
     group = {**full, "mode": "group", "batches": [["a", "b"], ["c"]]}
     sparse = {**full, "mask_graph": {"kind": "regular", "degree": 2}}
+    noise = {"clip_norm": 5000, "site_variance": 25000000, "colluders": 1}
+    noisy = {**full, "encoding": {**full["encoding"], "weight_cap": 1}, "noise": noise}
     digest = context_digest(full)
     negative = []
 
@@ -148,10 +153,12 @@ def contexts():
     change("another clip bound", lambda c: c["encoding"]["tensors"][0].update(clip_micro=50001))
     change("a sparse mask graph", lambda c: c.update(mask_graph={"kind": "regular", "degree": 2}))
     change("an unknown mask graph", lambda c: c.update(mask_graph={"kind": "regular", "degree": 2, "seed": 1}), parses=False)
+    change("noise", lambda c: c.update(noise=noise))
+    change("an unknown term of noise", lambda c: c.update(noise={**noise, "seed": 1}), parses=False)
     change("an unknown field", lambda c: c.update(extra=1), parses=False)
     change("round 0", lambda c: c.update(round=0), parses=False)
     change("an upper-case digest", lambda c: c.update(model=c["model"].upper()), parses=False)
-    write("context", [{"context": c, "digest": context_digest(c)} for c in (full, group, sparse)], negative)
+    write("context", [{"context": c, "digest": context_digest(c)} for c in (full, group, sparse, noisy)], negative)
 
 
 def schedule(given):

@@ -9,6 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{Abort, Facts, Tagging};
 use crate::body::{BodyFault, BodyReader, block_lanes, blocks};
+use crate::context::RoundContext;
 use crate::digest::Digest;
 use crate::encoding::{Encoding, OpenedSum, centred};
 use crate::ids::SiteId;
@@ -130,7 +131,7 @@ impl Opening {
             sums.push(GroupSum {
                 group,
                 uploads,
-                range: RangeCheck::new(encoding, &group.sites),
+                range: RangeCheck::new(&self.facts.context, &group.sites),
                 hash: Sha256::new(),
             });
         }
@@ -260,14 +261,17 @@ impl<B: Read + Send> GroupSum<'_, B> {
 struct RangeCheck<'a> {
     encoding: &'a Encoding,
     sites: &'a BTreeSet<SiteId>,
+    /// How far noise may move a coordinate.
+    noise: u64,
     weight: Option<i32>,
     /// The largest magnitude and its first position.
     largest: (u64, u64),
 }
 
 impl<'a> RangeCheck<'a> {
-    fn new(encoding: &'a Encoding, sites: &'a BTreeSet<SiteId>) -> Self {
-        Self { encoding, sites, weight: None, largest: (0, 0) }
+    fn new(context: &'a RoundContext, sites: &'a BTreeSet<SiteId>) -> Self {
+        let noise = context.noise.map_or(0, |noise| noise.largest_noise(sites.len()));
+        Self { encoding: &context.encoding, sites, noise, weight: None, largest: (0, 0) }
     }
 
     /// The signed coordinates of a block of lanes, without the weight.
@@ -285,7 +289,8 @@ impl<'a> RangeCheck<'a> {
     }
 
     fn finish(self) -> Result<u64, Abort> {
-        let Self { encoding, sites, weight, largest: (largest, position) } = self;
+        let Self { encoding, sites, noise, weight, largest: (largest, position) } = self;
+        let largest = largest.saturating_sub(noise);
         let refused = |coordinate| Err(Abort::OutOfRange { batch: sites.clone(), coordinate });
         let (count, cap) = (sites.len() as u64, u64::from(encoding.weight_cap));
         let honest = count..=count.saturating_mul(cap);

@@ -15,9 +15,9 @@ use serde::{Deserialize, Serialize};
 pub use apply::{ApplyError, OpenedSum, ServerStep, apply_sums};
 pub(crate) use packing::check_packed;
 pub use packing::{PackingError, pack, packed_bytes, unpack};
-pub use quantise::{Quantised, quantise};
+pub use quantise::{Quantised, quantise, quantise_within};
 pub use ring_vector::RingVector;
-pub(crate) use ring_vector::{centred, lane_mask};
+pub(crate) use ring_vector::{centred, lane_mask, squared_norm};
 
 use crate::transcript::Transcript;
 
@@ -118,6 +118,9 @@ pub enum EncodingError {
         /// The encoding's cap.
         cap: u32,
     },
+    /// An update is longer than its noise is made for.
+    #[error("the update's L2 norm is above the sensitivity that the context's noise is measured against")]
+    Norm,
     /// A ring element or coordinate is outside its range.
     #[error("coordinate {index} is outside the range of the encoding")]
     Range {

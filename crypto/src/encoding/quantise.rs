@@ -5,6 +5,7 @@ use rand_core::{CryptoRng, Rng, SeedableRng};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::{Encoding, EncodingError, RingVector, lane_mask};
+use crate::privacy::NoiseTerms;
 
 /// An encoded update and what the encoding changed.
 #[derive(Debug)]
@@ -15,6 +16,8 @@ pub struct Quantised {
     pub clipped: u64,
     /// Coordinates whose rounded value was cut to the quantised range.
     pub saturated: u64,
+    /// Whether the whole update was scaled down to the norm that noise is measured against.
+    pub shrunk: bool,
 }
 
 impl From<Quantised> for RingVector {
@@ -37,6 +40,24 @@ pub fn quantise<R: CryptoRng + ?Sized>(
     encoding: &Encoding,
     rng: &mut R,
 ) -> Result<Quantised, EncodingError> {
+    quantise_within(delta, weight, encoding, None, rng)
+}
+
+/// Encodes an update as [`quantise`] does, for a context with these terms of noise.
+///
+/// The whole update is scaled down first, if need be, to the L2 norm that the terms name, and the rounded update keeps to
+/// their sensitivity: where rounding at random exceeds it, which happens with a chance of `exp(-32)`, every coordinate is
+/// rounded towards zero. The noise itself is added when the update is masked.
+///
+/// # Errors
+/// As for [`quantise`].
+pub fn quantise_within<R: CryptoRng + ?Sized>(
+    delta: &[f32],
+    weight: u32,
+    encoding: &Encoding,
+    noise: Option<&NoiseTerms>,
+    rng: &mut R,
+) -> Result<Quantised, EncodingError> {
     encoding.validate(1)?;
     let (found, expected) = (delta.len() as u64, encoding.coordinates());
     if found != expected {
@@ -49,28 +70,96 @@ pub fn quantise<R: CryptoRng + ?Sized>(
         return Err(EncodingError::NotFinite { index: index as u64 });
     }
 
-    let mut dither = dither(rng);
-    let mask = lane_mask(encoding.ring_bits);
-    let largest = encoding.quantised_max();
     let share = f64::from(weight) / f64::from(encoding.weight_cap);
-    let (mut clipped, mut saturated) = (0, 0);
-    let mut lanes = Vec::with_capacity(delta.len() + 1);
-    let mut rest = delta.iter();
-    for tensor in &encoding.tensors {
-        let clip = f64::from(tensor.clip_micro) * 1e-6;
-        let factor = share * f64::from(largest) / clip;
-        for value in rest.by_ref().take(usize::try_from(tensor.len).unwrap_or(usize::MAX)) {
-            let value = f64::from(*value);
-            clipped += u64::from(value.abs() > clip);
-            let scaled = value.clamp(-clip, clip) * factor;
-            let (rounded, cut) = round_stochastically(scaled, largest, &mut dither);
-            saturated += u64::from(cut);
-            lanes.push(rounded.cast_unsigned() & mask);
-        }
+    let shrink = noise.map_or(1.0, |noise| shrinkage(delta, encoding, share, noise.clip_norm));
+    let scaled = || scaled(delta, encoding, share * shrink);
+    let mut dither = dither(rng);
+    let mut rounded = round(encoding, scaled(), |value| round_stochastically(value, &mut dither))?;
+    if let Some(noise) = noise
+        && squared_norm(&rounded) > u128::from(noise.sensitivity_squared(expected))
+    {
+        rounded.lanes.zeroize();
+        rounded = round(encoding, scaled(), f64::trunc)?;
     }
+    let Rounded { mut lanes, clipped, saturated, .. } = rounded;
     lanes.push(weight);
     let ring = RingVector::from_lanes(lanes, encoding.ring_bits)?;
-    Ok(Quantised { ring, clipped, saturated })
+    Ok(Quantised { ring, clipped, saturated, shrunk: shrink < 1.0 })
+}
+
+/// The coordinates in steps of the encoding, each with whether it was cut to the clip bound.
+fn scaled<'a>(
+    delta: &'a [f32],
+    encoding: &'a Encoding,
+    share: f64,
+) -> impl Iterator<Item = (f64, bool)> + 'a {
+    let largest = f64::from(encoding.quantised_max());
+    let lengths = encoding.tensors.iter().scan(delta, |rest, tensor| {
+        let (here, after) = rest.split_at(usize::try_from(tensor.len).unwrap_or(usize::MAX).min(rest.len()));
+        *rest = after;
+        Some((here, f64::from(tensor.clip_micro) * 1e-6))
+    });
+    lengths.flat_map(move |(values, clip)| {
+        let factor = share * largest / clip;
+        values.iter().map(move |value| {
+            let value = f64::from(*value);
+            (value.clamp(-clip, clip) * factor, value.abs() > clip)
+        })
+    })
+}
+
+/// By how much an update must be scaled down to an L2 norm in ring units; 1 if it is short enough.
+fn shrinkage(delta: &[f32], encoding: &Encoding, share: f64, clip_norm: u64) -> f64 {
+    // Summed in blocks, so that the error of a long sum stays below the margin.
+    const BLOCK: u32 = 4096;
+    let (mut whole, mut block, mut held) = (0.0, 0.0, 0);
+    for (value, _) in scaled(delta, encoding, share) {
+        block += value * value;
+        held += 1;
+        if held == BLOCK {
+            whole += block;
+            (block, held) = (0.0, 0);
+        }
+    }
+    let norm = f64::sqrt(whole + block);
+    let allowed = clip_norm as f64 * (1.0 - 1e-9);
+    if norm > allowed { allowed / norm } else { 1.0 }
+}
+
+struct Rounded {
+    lanes: Vec<u32>,
+    bits: u8,
+    clipped: u64,
+    saturated: u64,
+}
+
+fn round(
+    encoding: &Encoding,
+    scaled: impl Iterator<Item = (f64, bool)>,
+    mut rounding: impl FnMut(f64) -> f64,
+) -> Result<Rounded, EncodingError> {
+    let coordinates = usize::try_from(encoding.coordinates()).map_err(|_| EncodingError::Size)?;
+    let mask = lane_mask(encoding.ring_bits);
+    let bound = f64::from(encoding.quantised_max());
+    let mut rounded = Rounded {
+        lanes: Vec::with_capacity(coordinates + 1),
+        bits: encoding.ring_bits,
+        clipped: 0,
+        saturated: 0,
+    };
+    for (value, clipped) in scaled {
+        let whole = rounding(value);
+        rounded.clipped += u64::from(clipped);
+        rounded.saturated += u64::from(whole.abs() > bound);
+        #[expect(clippy::cast_possible_truncation, reason = "an integer cut to 24 bits")]
+        let cut = whole.clamp(-bound, bound) as i32;
+        rounded.lanes.push(cut.cast_unsigned() & mask);
+    }
+    Ok(rounded)
+}
+
+fn squared_norm(rounded: &Rounded) -> u128 {
+    super::squared_norm(&rounded.lanes, rounded.bits)
 }
 
 /// A keyed stream for rounding, so that a slow system generator is asked only once.
@@ -82,21 +171,17 @@ fn dither<R: CryptoRng + ?Sized>(rng: &mut R) -> ChaCha20Rng {
     stream
 }
 
-/// Rounds up with the probability of the fractional part; cuts to `-largest..=largest` and says whether it did.
-fn round_stochastically(scaled: f64, largest: i32, dither: &mut ChaCha20Rng) -> (i32, bool) {
+/// Rounds up with the probability of the fractional part.
+fn round_stochastically(scaled: f64, dither: &mut ChaCha20Rng) -> f64 {
     // 53 random bits: a uniform multiple of 2^-53 in [0, 1).
     let uniform = (dither.next_u64() >> 11) as f64 * (1.0 / (1_u64 << 53) as f64);
     let floor = scaled.floor();
-    let rounded = if scaled - floor > uniform { floor + 1.0 } else { floor };
-    let bound = f64::from(largest);
-    #[expect(clippy::cast_possible_truncation, reason = "an integer cut to the range of `largest`")]
-    let value = rounded.clamp(-bound, bound) as i32;
-    (value, rounded.abs() > bound)
+    if scaled - floor > uniform { floor + 1.0 } else { floor }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::TensorEncoding;
+    use super::super::{TensorEncoding, centred};
     use super::*;
 
     fn encoding() -> Encoding {
@@ -115,10 +200,10 @@ mod tests {
 
     #[test]
     fn full_weight_maps_the_clip_bound_to_the_quantised_maximum() {
-        let Quantised { ring, clipped, saturated } =
+        let Quantised { ring, clipped, saturated, shrunk } =
             quantise(&[1.0, -1.0, 0.25, -0.25, 0.0], 100, &encoding(), &mut rng()).unwrap();
         assert_eq!(ring.lanes(), [127, 65536 - 127, 127, 65536 - 127, 0, 100]);
-        assert_eq!((clipped, saturated), (0, 0));
+        assert_eq!((clipped, saturated, shrunk), (0, 0, false));
     }
 
     #[test]
@@ -142,6 +227,50 @@ mod tests {
         let mean = f64::from(sum) / f64::from(draws);
         let standard_error = (0.05_f64 * 0.95 / f64::from(draws)).sqrt();
         assert!((mean - 19.05).abs() < 5.0 * standard_error, "{mean}");
+    }
+
+    #[test]
+    fn a_long_update_is_scaled_down_whole_and_a_short_one_left_alone() {
+        let encoding = Encoding { weight_cap: 1, ..encoding() };
+        let terms = |clip_norm| NoiseTerms { clip_norm, site_variance: 4, colluders: 0 };
+        let lanes = |clip_norm| {
+            let delta = [1.0, -1.0, 0.25, -0.25, 0.0];
+            let out = quantise_within(&delta, 1, &encoding, Some(&terms(clip_norm)), &mut rng()).unwrap();
+            let lanes = out.ring.lanes().iter().take(5).map(|lane| centred(*lane, 16)).collect::<Vec<_>>();
+            (lanes, out.shrunk)
+        };
+        // The norm is 254.
+        assert_eq!(lanes(255), (vec![127, -127, 127, -127, 0], false));
+        let (short, shrunk) = lanes(100);
+        assert!(shrunk);
+        assert!(short[..4].iter().all(|lane| (49..=50).contains(&lane.abs())), "{short:?}");
+        assert_eq!(short[4], 0);
+    }
+
+    #[test]
+    fn rounding_never_leaves_the_sensitivity_and_is_unbiased_within() {
+        // Many small coordinates: rounding at random makes the norm much longer than the clip norm.
+        let tensor = |len| TensorEncoding { name: "x".into(), len, clip_micro: 1_000_000 };
+        let encoding = |len| Encoding { tensors: vec![tensor(len)], weight_cap: 1, ..encoding() };
+        for (len, clip_norm) in [(1_u64, 1), (7, 2), (50, 1), (2_000, 3), (2_000, 40)] {
+            let terms = NoiseTerms { clip_norm, site_variance: 4, colluders: 0 };
+            let mut rng = rng();
+            let delta = vec![0.5; len as usize];
+            let (mut sum, draws) = (0.0, 200);
+            for _ in 0..draws {
+                let lanes = quantise_within(&delta, 1, &encoding(len), Some(&terms), &mut rng)
+                    .unwrap()
+                    .ring
+                    .into_lanes();
+                let coordinates = &lanes[..len as usize];
+                assert!(super::super::squared_norm(coordinates, 16) <= terms.sensitivity_squared(len).into());
+                sum += coordinates.iter().map(|lane| f64::from(centred(*lane, 16))).sum::<f64>();
+            }
+            let each = clip_norm as f64 / (len as f64).sqrt();
+            let mean = sum / f64::from(draws) / len as f64;
+            let standard_error = (0.25 / f64::from(draws) / len as f64).sqrt();
+            assert!((mean - each).abs() < 6.0 * standard_error, "{len}, {clip_norm}: {mean} for {each}");
+        }
     }
 
     #[test]

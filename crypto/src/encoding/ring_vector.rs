@@ -17,6 +17,12 @@ pub(crate) const fn centred(lane: u32, bits: u8) -> i32 {
     (lane << unused).cast_signed() >> unused
 }
 
+/// The squared L2 norm of the signed values of ring elements.
+pub(crate) fn squared_norm(lanes: &[u32], bits: u8) -> u128 {
+    let square = |lane: &u32| u64::from(centred(*lane, bits).unsigned_abs()).pow(2);
+    lanes.iter().map(|lane| u128::from(square(lane))).sum()
+}
+
 /// A secret vector over Z_{2^b}: one site's update before masking. Not `Clone`, not printed, erased on drop.
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub struct RingVector {

@@ -6,15 +6,16 @@ use rand_core::CryptoRng;
 
 use super::AwaitAgreement;
 use super::state::Uploaded;
-use crate::context::VerifiedContext;
+use crate::context::{RoundContext, VerifiedContext};
 use crate::dealing::DealingPlan;
 use crate::digest::Digest;
-use crate::encoding::{Encoding, EncodingError, RingVector};
+use crate::encoding::{Encoding, EncodingError, RingVector, lane_mask, squared_norm};
 use crate::identity::IdentityKey;
 use crate::ids::{RoundNumber, SiteId};
 use crate::merkle::root_of_body;
 use crate::messages::{Manifest, ManifestHeader};
 use crate::prg::{MaskStream, Sign, pair_sign};
+use crate::privacy::{DiscreteGaussian, NoiseTerms, PrivacyError};
 use crate::round::Round;
 use crate::sealing::{SealBinding, seal};
 use crate::secret::Secret;
@@ -44,12 +45,17 @@ pub enum MaskError {
     /// The update does not fit the encoding.
     #[error("the update does not fit the context's encoding: {0}")]
     Update(#[from] EncodingError),
+    /// There is no noise of the context's variance.
+    #[error("the context's noise cannot be made: {0}")]
+    Noise(#[from] PrivacyError),
 }
 
 /// Masks an update for one round.
 ///
 /// Returns the next state, the manifest and the packed, masked body. Store the state and the body durably, then send
 /// manifest and body. After a restart send the stored ones; do not mask again.
+///
+/// Where the context has terms of noise, a fresh discrete Gaussian is added to each coordinate of `update` first.
 ///
 /// The upload is `y_i = x_i + PRG(b_i) + sum_{j>i} PRG(s_ij) - sum_{j<i} PRG(s_ij) mod 2^b` (Bonawitz et al. 2017,
 /// section 4), with a fresh self-mask seed `b_i` and pairwise seeds `s_ij` bound to the context.
@@ -78,6 +84,7 @@ pub fn mask<R: CryptoRng + ?Sized>(
         .map(|peer| chains.pair_seed(&peer, &round.digest).map(|seed| (peer, seed)).ok_or_else(foreign))
         .collect::<Result<BTreeMap<_, _>, _>>()?;
 
+    let update = with_noise(update, round.context, rng)?;
     let body = mask_body(update, &round, site, &self_seed, &pair_seeds);
 
     let plan = DealingPlan::new(&round, site);
@@ -136,7 +143,21 @@ fn check(
     if chains.round() != context.round {
         return Err(MaskError::Round { context: context.round, chains: chains.round() });
     }
-    Ok(check_update(update, &context.encoding)?)
+    check_update(update, &context.encoding)?;
+    match &context.noise {
+        Some(noise) => Ok(check_norm(update, &context.encoding, noise)?),
+        None => Ok(()),
+    }
+}
+
+/// More than the sensitivity would not be hidden by the noise.
+fn check_norm(update: &RingVector, encoding: &Encoding, noise: &NoiseTerms) -> Result<(), EncodingError> {
+    let allowed = noise.sensitivity_squared(encoding.coordinates());
+    let coordinates = update.lanes().split_last().map_or(&[][..], |(_, coordinates)| coordinates);
+    if squared_norm(coordinates, update.bits()) > u128::from(allowed) {
+        return Err(EncodingError::Norm);
+    }
+    Ok(())
 }
 
 /// An honest site's own range check: an update out of range would make every site's round abort.
@@ -160,6 +181,24 @@ fn check_update(update: &RingVector, encoding: &Encoding) -> Result<(), Encoding
     }
     let index = coordinates.iter().position(outside).unwrap_or(0) as u64;
     Err(EncodingError::Range { index })
+}
+
+/// Adds the context's noise to every coordinate, not to the weight. The noise is nowhere else: a site that stored the masked
+/// body sends it again, and never draws anew.
+fn with_noise<R: CryptoRng + ?Sized>(
+    update: RingVector,
+    context: &RoundContext,
+    rng: &mut R,
+) -> Result<RingVector, MaskError> {
+    let Some(noise) = &context.noise else { return Ok(update) };
+    let gaussian = DiscreteGaussian::new(noise.site_variance)?;
+    let bits = update.bits();
+    let mut lanes = update.into_lanes();
+    if let Some((_, coordinates)) = lanes.split_last_mut() {
+        gaussian.add_noise(coordinates, rng);
+        coordinates.iter_mut().for_each(|lane| *lane &= lane_mask(bits));
+    }
+    Ok(RingVector::from_lanes(lanes, bits)?)
 }
 
 fn mask_body(

@@ -13,12 +13,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use konclave_crypto::aggregator::{Abort, Agreeing, Collecting, Opening, Unmasking};
 use konclave_crypto::batches::{scoring_batches, singletons};
 use konclave_crypto::messages::{AgreementSignature, Manifest, ManifestHeader};
+use konclave_crypto::privacy::NoiseTerms;
 use konclave_crypto::setup::{KeyAdvertisement, PairwiseChains, Roster, advertise};
 use konclave_crypto::site::{AwaitAgreement, AwaitUnmasking, mask};
 use konclave_crypto::{
     ConsortiumRoot, ConsortiumRootKey, Digest, Encoding, IdentityKey, JobId, MaskGraph, MemberRole,
     Membership, MembershipCertificate, Mode, OpenedSum, RingVector, RoundContext, RoundNumber, SignedContext,
-    SiteFloor, SiteId, TensorEncoding, UnixSeconds, VerifiedContext, body_root, quantise,
+    SiteFloor, SiteId, TensorEncoding, UnixSeconds, VerifiedContext, body_root, quantise_within,
 };
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
@@ -160,6 +161,7 @@ impl Consortium {
             training: Digest::of(b"training"),
             ledger_size: 7,
             ledger_root: Digest::of(b"ledger"),
+            noise: None,
         }
     }
 
@@ -176,11 +178,20 @@ impl Consortium {
 
     /// A random update in ring form with its plain signed lanes.
     pub fn update(&mut self, encoding: &Encoding) -> (RingVector, Vec<i64>) {
+        self.update_within(encoding, None)
+    }
+
+    /// The same for a context with terms of noise.
+    pub fn update_within(
+        &mut self,
+        encoding: &Encoding,
+        noise: Option<&NoiseTerms>,
+    ) -> (RingVector, Vec<i64>) {
         let d = encoding.coordinates();
         let delta: Vec<f32> =
             (0..d).map(|_| self.rng.next_u32() as f32 / u32::MAX as f32 * 3.0 - 1.5).collect();
         let weight = self.rng.next_u32() % encoding.weight_cap + 1;
-        let ring = quantise(&delta, weight, encoding, &mut self.rng).unwrap().ring;
+        let ring = quantise_within(&delta, weight, encoding, noise, &mut self.rng).unwrap().ring;
         let plain = plain_lanes(&ring, encoding.ring_bits);
         (ring, plain)
     }
@@ -258,7 +269,7 @@ pub fn upload_all(consortium: &mut Consortium, context: &RoundContext, lost: &BT
     let mut collecting = Collecting::new(context.clone(), consortium.roster.clone()).unwrap();
     let (mut waiting, mut bodies, mut plain) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
     for id in consortium.sites().into_iter().filter(|id| !lost.contains(id)) {
-        let (ring, lanes) = consortium.update(&context.encoding);
+        let (ring, lanes) = consortium.update_within(&context.encoding, context.noise.as_ref());
         let Upload { state, manifest, body } = consortium.upload(&id, &verified, ring);
         collecting.accept_manifest(&id, manifest).unwrap();
         collecting.accept_body(&id, body_root(body.as_slice()).unwrap(), body.len() as u64).unwrap();

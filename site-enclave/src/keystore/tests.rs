@@ -125,6 +125,7 @@ impl World {
             training: Digest::of(b"training"),
             ledger_size: 7,
             ledger_root: Digest::of(b"ledger"),
+            noise: None,
         };
         SignedContext::sign(context, self.gateway.certificate.clone(), &self.gateway.key)
     }

@@ -34,12 +34,27 @@ def small(value):
     return number(value, 65535)
 
 
+parse_terms = record(clip_norm=number, site_variance=number, colluders=small)
+
+
+def parse_noise(value):
+    return None if value is None else parse_terms(value)
+
+
 FIELDS = {
     "job": label, "round": round_number, "model": digest, "roster": digest, "batches": list_of(list_of(label)),
     "mode": parse_mode, "encoding": parse_encoding, "threshold": small, "min_agreed": small, "min_batch": small,
     "mask_graph": parse_graph, "policy": digest, "training": digest, "ledger_size": number, "ledger_root": digest,
+    "noise": parse_noise,
 }
-parse_context = record(**FIELDS)
+parse_fields = record(**FIELDS)
+
+
+def parse_context(value):
+    """A context without `noise` is one with none."""
+    return parse_fields({"noise": None, **value} if isinstance(value, dict) else value)
+
+
 parse_signed_context = record(context=parse_context, gateway=parse_certificate, signature=signature)
 
 
@@ -55,6 +70,8 @@ def context_transcript(context):
     fields += [context["threshold"], context["min_agreed"], context["min_batch"]]
     fields += [graph["kind"], graph.get("degree", 0), context["policy"], context["training"]]
     fields += [context["ledger_size"], context["ledger_root"]]
+    noise = context["noise"]
+    fields += [0] if noise is None else [1, noise["clip_norm"], noise["site_variance"], noise["colluders"]]
     return transcript("context", *fields)
 
 
@@ -154,6 +171,9 @@ def check_rules(context, roster):
         if degree % 2 or degree + 1 >= sites or least is None or degree < least:
             raise Refused("MaskGraph")
     check_encoding(context["encoding"], sites)
+    if context["noise"] is not None:
+        # This client draws none, and an update without it would weaken what the others were promised.
+        raise Refused("Noise", "this client adds no noise")
 
 
 def check_floor(context, roster, floor):

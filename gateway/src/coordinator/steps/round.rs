@@ -55,6 +55,7 @@ pub(super) async fn begin(
         training: job.request.training_digest(),
         ledger_size: head.size,
         ledger_root: to_digest(&head.root),
+        noise: None,
     };
     if sites > policy.complete_graph_sites
         && let Some(degree) = context.least_degree(roster.len())

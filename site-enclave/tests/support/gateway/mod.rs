@@ -353,6 +353,7 @@ impl Gateway {
             training: self.request.training_digest(),
             ledger_size: head.size,
             ledger_root: Digest(head.root.0),
+            noise: None,
         };
         let mut context = honest.clone();
         if let Some(tamper) = self.tamper {

@@ -41,6 +41,7 @@ fn context(mode: Mode) -> RoundContext {
         training: Digest::of(b"training"),
         ledger_size: 1,
         ledger_root: Digest::of(b"ledger"),
+        noise: None,
     }
 }
 
