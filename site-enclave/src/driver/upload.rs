@@ -137,6 +137,10 @@ impl<L: Learner> Site<L> {
         if context.policy != session.rounds.digest() {
             return wrong("policy");
         }
+        // No rounds policy asks for noise, so no gateway may.
+        if context.noise.is_some() {
+            return wrong("noise");
+        }
         let same_tensors = context.encoding.tensors.len() == session.manifest.parameters.len()
             && context.encoding.tensors.iter().zip(&session.manifest.parameters).all(|(encoded, tensor)| {
                 encoded.name == tensor.name

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use konclave_crypto::privacy::NoiseTerms;
 use konclave_crypto::{Digest, Mode, RoundContext, RoundNumber};
 use konclave_site::driver::SiteError;
 use konclave_site::keystore::{Disk, JobStore};
@@ -26,7 +27,7 @@ async fn refusal(reason: &str, tell: impl FnOnce(&mut Gateway)) -> usize {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn contexts_that_say_other_things_than_the_job_get_no_update() {
-    let tampers: [(Tamper, &str); 9] = [
+    let tampers: [(Tamper, &str); 10] = [
         (|context| context.round = RoundNumber::new(2).unwrap(), "its round number is not the job's"),
         (|context| context.training = Digest::of(b"train longer"), "its training digest is not the job's"),
         (|context| context.policy = Digest::of(b"another policy"), "its policy is not the job's"),
@@ -34,6 +35,13 @@ async fn contexts_that_say_other_things_than_the_job_get_no_update() {
         (|context| context.model = Digest::of(b"another model"), "by the ledger the job stands at"),
         (|context| context.encoding.weight_cap += 1, "refused by rule weight_cap"),
         (|context| context.encoding.tensors[0].name.push('x'), "its list of tensors is not the job's"),
+        (
+            |context| {
+                context.encoding.weight_cap = 1;
+                context.noise = Some(NoiseTerms { clip_norm: 1_000, site_variance: 1, colluders: 0 });
+            },
+            "its noise is not the job's",
+        ),
         (|context| context.mode = Mode::Group, "a batch of 1 sites would be opened by itself"),
         (
             |context| {
