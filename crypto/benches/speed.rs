@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 use konclave_crypto::aggregator::{Collecting, SumSink};
 use konclave_crypto::{Mode, RingVector, body_root};
 use konclave_mask_kernel::{
-    CHALLENGE_COLUMNS, CHUNK_LANES, ChallengeStream, Kernel, MaskStream, Sign, mask, open, pack,
+    CHALLENGE_COLUMNS, CHUNK_LANES, ChallengeStream, Kernel, MaskStream, Sign, mask, open, pack, packed_bytes,
 };
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::json;
@@ -144,9 +144,12 @@ fn measure_unmask(floor: &mut Floor, streams: &[MaskStream], uploads: usize, d: 
                 if next + uploads > pool.len() {
                     next = 0;
                 }
-                let bodies = &pool[next..next + uploads];
+                let lanes = &mut sums[..block.min(d - first)];
+                let bytes = packed_bytes(lanes.len(), BITS);
+                let bodies: Vec<&[u8]> =
+                    pool[next..next + uploads].iter().map(|body| &body[..bytes]).collect();
                 next += uploads;
-                open(bodies, BITS, streams, first as u64, black_box(&mut sums[..block.min(d - first)]));
+                open(&bodies, BITS, streams, first as u64, black_box(lanes));
             }
         })
     })
@@ -163,7 +166,7 @@ fn measure_tag(floor: &mut Floor, dropped: usize, d: usize) -> f64 {
             let mut sums = [0; CHALLENGE_COLUMNS];
             for first in (0..d).step_by(block) {
                 let lanes = &mut lanes[..block.min(d - first)];
-                open(&[&body], BITS, &streams, first as u64, lanes);
+                open(&[&body[..packed_bytes(lanes.len(), BITS)]], BITS, &streams, first as u64, lanes);
                 challenge.accumulate(first as u64, lanes, &mut sums);
             }
             black_box(sums);
