@@ -291,6 +291,9 @@ records! {
         parameters: Hash,
         /// When uploads close.
         deadline: u64,
+        /// What the round costs each site of the roster of its privacy budget, in billionths of rho (zCDP); absent if sums
+        /// are exact.
+        #[serde(default, skip_serializing_if = "Option::is_none")] privacy_cost: Option<u64>,
     }
     /// A quorum of sites signed one set of uploads.
     RoundAgreed = "round.agreed" {

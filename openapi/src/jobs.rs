@@ -1,5 +1,6 @@
 //! Jobs: requests for federated learning.
 
+use konclave_crypto::privacy::{Delta, PrivacyCost};
 use konclave_crypto::{Digest, JobId, RoundNumber, SiteId, Transcript};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -165,10 +166,29 @@ pub struct Job {
     pub current_round: Option<RoundNumber>,
     /// The rounds policy it runs under.
     pub policy: Digest,
+    /// What its rounds have cost each of its sites of its privacy budget; absent if sums are exact.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub privacy: Option<JobPrivacy>,
     /// When it was asked for (RFC 3339).
     pub created_at: String,
     /// The ledger entry that created it.
     pub entry: u64,
+}
+
+/// What a job with noise in its sums has told of each of its sites, and may tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct JobPrivacy {
+    /// What its rounds have cost, in billionths of rho (zero-concentrated differential privacy).
+    pub spent: PrivacyCost,
+    /// What that comes to: epsilon, in thousandths, rounded up.
+    pub epsilon_milli: u64,
+    /// The most that the rounds policy allows a job: epsilon, in thousandths.
+    pub budget_epsilon_milli: u32,
+    /// Both epsilons are for a delta of 10 to the power of minus this.
+    #[schema(value_type = u8, minimum = 3, maximum = 12)]
+    pub delta_exponent: Delta,
+    /// How many more rounds the job's budget allows.
+    pub rounds_left: u32,
 }
 
 /// Where a job stands.

@@ -176,22 +176,38 @@ impl<'a> StrictTable<'a> {
         found.ok_or_else(|| self.missing(key, NAMES.to_owned()))
     }
 
+    /// `true` or `false`, if it is there.
+    pub(crate) fn optional_flag(&mut self, key: &str) -> Result<Option<bool>, PolicyError> {
+        let Some(entry) = self.take(key) else { return Ok(None) };
+        let line = line_of(self.text, entry.span());
+        match entry.get_ref().as_bool() {
+            Some(flag) => Ok(Some(flag)),
+            None => Err(self.not_allowed(key, line, "true or false".to_owned(), describe(entry.get_ref()))),
+        }
+    }
+
     /// A table that must be there.
     pub(crate) fn table(&mut self, key: &str) -> Result<StrictTable<'a>, PolicyError> {
+        let found = self.optional_table(key)?;
+        found.ok_or_else(|| self.missing(key, format!("a table [{}]", self.full(key))))
+    }
+
+    /// A table, if it is there.
+    pub(crate) fn optional_table(&mut self, key: &str) -> Result<Option<StrictTable<'a>>, PolicyError> {
         let expected = format!("a table [{}]", self.full(key));
-        let Some(entry) = self.take(key) else { return Err(self.missing(key, expected)) };
+        let Some(entry) = self.take(key) else { return Ok(None) };
         let line = line_of(self.text, entry.span());
         let value = entry.into_inner();
         if let DeValue::Table(entries) = value {
             let path = format!("{}.", self.full(key));
-            return Ok(StrictTable {
+            return Ok(Some(StrictTable {
                 file: self.file,
                 text: self.text,
                 path,
                 line,
                 entries,
                 asked: Vec::new(),
-            });
+            }));
         }
         Err(self.not_allowed(key, line, expected, describe(&value)))
     }

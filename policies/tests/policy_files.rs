@@ -11,10 +11,12 @@
 use std::collections::BTreeSet;
 
 use konclave_crypto::Digest;
+use konclave_crypto::privacy::PrivacyCost;
 use konclave_policies::quorum;
-use konclave_policies::rounds::{DataClass, PolicyError, PolicyProblem, RoundPolicy};
+use konclave_policies::rounds::{DataClass, PolicyError, PolicyProblem, RoundPolicy, Scope};
 use konclave_policies::site::{
-    ConsentMode, EffectivePolicy, JobTerms, Refusal, Rule, SitePolicy, check_job, effective,
+    ConsentMode, EffectivePolicy, JobTerms, Refusal, Rule, SitePolicy, check_job, check_planned,
+    check_privacy, effective,
 };
 
 fn consortium() -> RoundPolicy {
@@ -152,7 +154,8 @@ fn site(text: &str) -> SitePolicy {
 fn the_effective_policy_is_the_strictest_of_both() {
     let common = consortium();
     let own = effective(&common, &SitePolicy::embedded().unwrap()).unwrap();
-    assert_eq!(own, EffectivePolicy { rounds: common.clone(), consent: ConsentMode::Auto, tasks: None });
+    let (rounds, consent) = (common.clone(), ConsentMode::Auto);
+    assert_eq!(own, EffectivePolicy { rounds, consent, noise_required: false, tasks: None });
 
     let tighter = "consent = \"auto\"\nmin_cohort = 6\nmin_batch = 4\nclip_micro = 1000\nguard_bits = 3\n\
                    quantisation_bits = 14\nweight_cap = 100\ntasks = [\"logD\"]\nallowed_purposes = [\"admet-prediction\"]";
@@ -199,6 +202,8 @@ fn site_files_are_strict_too() {
         // The consortium's alone.
         ("consent = \"auto\"\nupload_seconds = 6", 2, "upload_seconds", "unknown key"),
         ("consent = \"auto\"\n[reward]\nbudget_micro = 1", 2, "reward", "unknown key"),
+        ("consent = \"auto\"\n[privacy]\nrequired = 1", 3, "privacy.required", "true or false"),
+        ("consent = \"auto\"\n[privacy]\nclip_norm_micro = 1", 3, "privacy.clip_norm_micro", "unknown key"),
         ("consent = \"auto\"\ntasks = []", 2, "tasks", "an empty list"),
         ("consent = \"auto\"\nmin_cohort = 300", 2, "min_cohort", "from 3 to 256"),
     ];
@@ -207,6 +212,78 @@ fn site_files_are_strict_too() {
         assert_eq!((error.line, error.key.as_str()), (line, key), "{error}");
         assert!(error.to_string().contains(words), "{error}");
     }
+}
+
+const PRIVACY: &str = "[privacy]\nclip_norm_micro = 1000000\nnoise_multiplier_milli = 2000\ncolluders = 1\n\
+                       job_epsilon_milli = 6000\nsite_epsilon_milli = 8000\ndelta_exponent = 6\n";
+
+/// The default policy with noise, and a change of its table.
+fn noisy(from: &str, to: &str) -> Result<RoundPolicy, PolicyError> {
+    assert!(PRIVACY.contains(from), "{from}");
+    let exact = RoundPolicy::EMBEDDED.replace("weight_cap = 8192", "weight_cap = 1");
+    RoundPolicy::parse("p.toml", &format!("{exact}{}", PRIVACY.replace(from, to)))
+}
+
+#[test]
+fn the_table_of_noise_is_read_strictly() {
+    assert_eq!(consortium().privacy, None);
+    assert_eq!(noisy("", "").unwrap().privacy.unwrap().site_epsilon_milli, 8_000);
+    let cases = [
+        ("colluders = 1", "colluders = 3", "privacy.colluders", "does not go with min_batch = 3"),
+        ("colluders = 1\n", "", "privacy.colluders", "is missing"),
+        ("clip_norm_micro = 1000000", "clip_norm_micro = 0", "privacy.clip_norm_micro", "from 1 to"),
+        ("delta_exponent = 6", "delta_exponent = 2", "privacy.delta_exponent", "from 3 to 12"),
+        ("delta_exponent = 6", "delta_exponent = 6\ndelta = 6", "privacy.delta", "unknown key"),
+        (
+            "site_epsilon_milli = 8000",
+            "site_epsilon_milli = 5999",
+            "privacy.site_epsilon_milli",
+            "privacy.job_epsilon_milli = 6000",
+        ),
+    ];
+    for (from, to, key, words) in cases {
+        let error = noisy(from, to).unwrap_err();
+        assert_eq!(error.key, key, "{error}");
+        assert!(error.to_string().contains(words), "{error}");
+    }
+    let weights = RoundPolicy::parse("p.toml", &format!("{}{PRIVACY}", RoundPolicy::EMBEDDED)).unwrap_err();
+    assert_eq!((weights.line, weights.key.as_str()), (line_with("weight_cap = 8192"), "weight_cap"));
+    assert!(weights.to_string().contains("8192 does not go with [privacy]"), "{weights}");
+}
+
+#[test]
+fn a_site_asks_for_more_noise_and_smaller_budgets_and_never_for_less() {
+    let common = noisy("", "").unwrap();
+    let own = |lines: &str| effective(&common, &site(&format!("consent = \"auto\"\n[privacy]\n{lines}\n")));
+    for (line, key) in [
+        ("noise_multiplier_milli = 1999", "privacy.noise_multiplier_milli"),
+        ("colluders = 0", "privacy.colluders"),
+        ("job_epsilon_milli = 6001", "privacy.job_epsilon_milli"),
+        ("site_epsilon_milli = 8001", "privacy.site_epsilon_milli"),
+        ("delta_exponent = 5", "privacy.delta_exponent"),
+    ] {
+        let error = own(line).unwrap_err();
+        assert_eq!((error.line, error.key.as_str()), (3, key));
+        assert!(matches!(*error.problem, PolicyProblem::Looser { .. }));
+    }
+    let refused = |lines: &str, rounds, spent| {
+        let policy = own(lines).unwrap();
+        let checked = check_privacy(&policy, &common).and_then(|()| check_planned(&policy, rounds, spent));
+        checked.err().map(|refusal| refusal.rule)
+    };
+    let rules = common.privacy.unwrap();
+    let (none, most) = (PrivacyCost::NONE, rules.rounds_left(PrivacyCost::NONE, Scope::Job));
+    assert_eq!(refused("required = true", most, none), None);
+    assert_eq!(refused("", most + 1, none), Some(Rule::JobEpsilon));
+    assert_eq!(refused("job_epsilon_milli = 1000", most, none), Some(Rule::JobEpsilon));
+    assert_eq!(refused("", most, rules.cost_of(most)), Some(Rule::SiteEpsilon));
+    assert_eq!(refused("noise_multiplier_milli = 2001", 1, none), Some(Rule::NoiseMultiplier));
+    assert_eq!(refused("colluders = 2", 1, none), Some(Rule::Colluders));
+
+    let strict = effective(&consortium(), &site("consent = \"auto\"\n[privacy]\nrequired = true\n")).unwrap();
+    assert_eq!(check_privacy(&strict, &consortium()).unwrap_err().rule, Rule::NoiseRequired);
+    // Where sums are exact there is no budget to keep to.
+    assert_eq!(check_planned(&strict, 10_000, none), Ok(()));
 }
 
 /// Terms of a job of six sites that the default policy allows.

@@ -3,7 +3,8 @@
 use std::io::Write;
 
 use clap::Args;
-use konclave_policies::rounds::RoundPolicy;
+use konclave_crypto::privacy::PrivacyCost;
+use konclave_policies::rounds::{PrivacyRules, RoundPolicy, Scope};
 
 use super::{CliError, Dir};
 use crate::auth::clients::Clients;
@@ -17,6 +18,32 @@ use crate::serve::{Deployment, ServeError};
 pub struct Check {
     #[command(flatten)]
     dir: Dir,
+}
+
+/// What the noise of a policy is worth, in numbers of rounds.
+fn explain(rules: &PrivacyRules, out: &mut impl Write) -> std::io::Result<()> {
+    let (delta, exponent) = (rules.delta(), rules.delta_exponent);
+    let epsilon = |rounds: u32| rules.cost_of(rounds).epsilon_milli(delta) as f64 * 1e-3;
+    let (of_job, of_site) =
+        [Scope::Job, Scope::Site].map(|scope| rules.rounds_left(PrivacyCost::NONE, scope)).into();
+    writeln!(
+        out,
+        "sums have noise: a round costs each of its sites rho {:.6}, alone epsilon {:.3} at delta 10^-{exponent}",
+        rules.round_cost().rho(),
+        epsilon(1)
+    )?;
+    writeln!(
+        out,
+        "a job may have {of_job} rounds, aborted ones included (epsilon {:.3} of {:.3})",
+        epsilon(of_job),
+        f64::from(rules.job_epsilon_milli) * 1e-3
+    )?;
+    writeln!(
+        out,
+        "a site may take part in {of_site} rounds over all jobs (epsilon {:.3} of {:.3})",
+        epsilon(of_site),
+        f64::from(rules.site_epsilon_milli) * 1e-3
+    )
 }
 
 impl Check {
@@ -50,6 +77,10 @@ impl Check {
             settings.origin,
             policy.digest()
         )?;
+        match &policy.privacy {
+            None => writeln!(out, "sums are exact: the rounds policy has no [privacy]")?,
+            Some(rules) => explain(rules, out)?,
+        }
         Ok(())
     }
 }

@@ -25,7 +25,7 @@ use konclave_policies::rounds::RoundPolicy;
 pub use decide::Step;
 pub use facts::gather;
 
-use crate::core::{App, CommandError, Held};
+use crate::core::{App, BudgetError, CommandError, Held};
 use crate::projections::{JobState, OutcomeState, RoundState};
 use crate::rounds_store::{Kind, RoundKey, StoreError};
 use live::{LiveRound, RebuildError};
@@ -56,6 +56,9 @@ pub enum CoordinatorError {
     /// A new context breaks a rule of the protocol: policy and model do not fit each other.
     #[error("no round can begin under this policy and model: {0}")]
     Context(#[from] konclave_crypto::ContextError),
+    /// The round would tell more of a site than the rounds policy allows.
+    #[error(transparent)]
+    Budget(#[from] BudgetError),
     /// The rewards cannot be computed.
     #[error("the contributions cannot be computed: {0}")]
     Statement(#[from] konclave_policies::contribution::StatementError),

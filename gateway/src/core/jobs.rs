@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use konclave_crypto::privacy::PrivacyCost;
 use konclave_crypto::setup::MAX_SITES;
 use konclave_crypto::{Digest, JobId, MemberRole, SiteId};
 use konclave_ledger::canonical::canonical_json;
@@ -9,6 +10,7 @@ use konclave_ledger::records::Record;
 use konclave_openapi::jobs::{NewJob, TaskKind};
 use konclave_policies::rounds::{RewardRules, RoundPolicy, almost_equal};
 
+use super::budgets::{BudgetError, check_planned, is_covered};
 use super::statements::field;
 use super::{App, Caller, CommandError, Entry};
 use crate::error::ApiError;
@@ -54,6 +56,13 @@ impl App {
             model.ok_or_else(|| refuse("/model", "is not a registered model of your organisation"))?;
         check_request(&request, policy, model.heads)?;
         let invited = invited(&state, &request, policy, self)?;
+        check_planned(&state, policy, request.rounds, &invited).map_err(|error| {
+            let at = match error {
+                BudgetError::Job { .. } => "/rounds",
+                BudgetError::Site { .. } => "/invited",
+            };
+            refuse(at, &format!("are not covered: {error}"))
+        })?;
         if let Some(earlier) = Differenced::by(&state, None, &model.initial_parameters, &invited, policy) {
             return Err(refuse("/invited", &earlier.to_string()));
         }
@@ -225,7 +234,10 @@ fn invited(
     };
     let mut invited = BTreeSet::new();
     if request.invited.is_empty() {
-        invited.extend(state.sites.keys().filter(|site| able(site)).cloned());
+        // All who can: a site whose privacy budget is used up cannot.
+        let planned = policy.privacy.map_or(PrivacyCost::NONE, |rules| rules.cost_of(request.rounds));
+        let covered = |site: &SiteId| is_covered(state, policy, site, planned);
+        invited.extend(state.sites.keys().filter(|site| able(site) && covered(site)).cloned());
     }
     for (index, site) in request.invited.iter().enumerate() {
         if !able(site) {

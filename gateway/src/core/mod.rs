@@ -6,6 +6,7 @@
 //! not go into the ledger; they are made durable in [`crate::rounds_store`] before they are acknowledged.
 
 mod audience;
+mod budgets;
 pub mod caller;
 pub mod clock;
 pub mod commands;
@@ -24,6 +25,8 @@ use konclave_policies::authorization::Authorizer;
 use tokio::sync::watch;
 
 pub use audience::{EVALUATORS_ONLY, EntryAudience, EntryReader, MEMBERS_ONLY};
+pub use budgets::BudgetError;
+pub(crate) use budgets::check_round;
 pub use caller::{Caller, IdempotencyKey};
 pub use clock::Clock;
 pub use commands::{CommandError, Entry, Held};

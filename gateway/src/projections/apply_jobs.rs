@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use konclave_crypto::privacy::PrivacyCost;
 use konclave_crypto::{RoundNumber, SiteId, UnixSeconds};
 use konclave_ledger::records::Record;
 
@@ -99,13 +100,23 @@ impl State {
     #[expect(clippy::wildcard_enum_match_arm, reason = "`fold` has told the other records apart")]
     pub(super) fn fold_round(&mut self, place: &Place, record: Record) -> Result<(), FoldError> {
         match record {
-            Record::RoundContext { job, round, context, signed, scoring, parameters, deadline } => {
+            Record::RoundContext {
+                job,
+                round,
+                context,
+                signed,
+                scoring,
+                parameters,
+                deadline,
+                privacy_cost,
+            } => {
                 let number = place.round(round)?;
                 let begun = RoundState {
                     round: number,
                     context: to_digest(&context),
                     signed,
                     scoring,
+                    privacy_cost: privacy_cost.map(PrivacyCost::from_nano_rho),
                     parameters_before: to_digest(&parameters),
                     deadline: UnixSeconds(deadline),
                     started_at: place.time.clone(),

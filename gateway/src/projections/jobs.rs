@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use konclave_crypto::privacy::PrivacyCost;
 use konclave_crypto::{Digest, JobId, RoundNumber, SiteId, UnixSeconds};
 use konclave_openapi::jobs::NewJob;
 
@@ -125,6 +126,12 @@ impl JobState {
     pub fn aborts_in_a_row(&self) -> u32 {
         let aborted = |round: &&RoundState| matches!(round.outcome, OutcomeState::Aborted { .. });
         u32::try_from(self.rounds.values().rev().take_while(aborted).count()).unwrap_or(u32::MAX)
+    }
+
+    /// What its rounds have cost each of its sites of its privacy budget.
+    #[must_use]
+    pub fn privacy_spent(&self) -> PrivacyCost {
+        self.rounds.values().filter_map(|round| round.privacy_cost).sum()
     }
 
     /// The sites that consented, sorted.

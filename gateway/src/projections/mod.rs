@@ -14,6 +14,7 @@ pub mod scores;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use konclave_crypto::privacy::PrivacyCost;
 use konclave_crypto::{Digest, JobId, MembershipCertificate, SiteId};
 use konclave_ledger::Hash;
 use konclave_ledger::records::RecordError;
@@ -128,6 +129,12 @@ impl State {
     #[must_use]
     pub fn model(&self, model: &Digest) -> Option<&ModelState> {
         self.models.iter().find(|known| known.model == *model)
+    }
+
+    /// What all jobs have cost a site of its privacy budget.
+    #[must_use]
+    pub fn privacy_spent(&self, site: &SiteId) -> PrivacyCost {
+        self.jobs.values().filter(|job| job.cohort.contains(site)).map(JobState::privacy_spent).sum()
     }
 
     /// The evaluation of these parameters in this job, if there is one.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use konclave_crypto::privacy::PrivacyCost;
 use konclave_crypto::{Digest, RoundNumber, SiteId, UnixSeconds};
 use konclave_ledger::records::{Document, OpenedBatch, OpenedTotal, OpenedUpload, SumResult};
 
@@ -16,6 +17,8 @@ pub struct RoundState {
     pub signed: Document,
     /// Whether each batch is opened by itself.
     pub scoring: bool,
+    /// What it costs each site of its privacy budget; none if sums are exact.
+    pub privacy_cost: Option<PrivacyCost>,
     /// The parameters that sites train from.
     pub parameters_before: Digest,
     /// When uploads close.

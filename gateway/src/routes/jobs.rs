@@ -52,7 +52,7 @@ async fn request_job(State(app): State<App>, command: Command<NewJob>) -> Result
     authorize(app.authorizer(), &principal, Action::CreateJob, &resource)?;
     let id = app.request_job(&caller, &principal.organisation, body).await?;
     let job = visible_job(&app, &principal, &id, Action::ReadJob)?;
-    Ok(Created { location: format!("/v1/jobs/{id}"), body: views::job(&job) })
+    Ok(Created { location: format!("/v1/jobs/{id}"), body: views::job(&app, &job) })
 }
 
 /// List the jobs
@@ -73,7 +73,7 @@ async fn list_jobs(
         let jobs = state.job_order.iter().filter_map(|id| state.jobs.get(id));
         paging::page(jobs.filter(|job| owners.contains(&job.organisation)).cloned(), &query)?
     };
-    Ok(Json(paging::map(page, |job| views::job(&job))))
+    Ok(Json(paging::map(page, |job| views::job(&app, &job))))
 }
 
 /// Read one job
@@ -87,7 +87,7 @@ async fn read_job(
     principal: Principal,
     Path(id): Path<JobId>,
 ) -> Result<Json<Job>, ApiError> {
-    Ok(Json(views::job(&visible_job(&app, &principal, &id, Action::ReadJob)?)))
+    Ok(Json(views::job(&app, &visible_job(&app, &principal, &id, Action::ReadJob)?)))
 }
 
 /// Answer an invitation
@@ -108,5 +108,5 @@ async fn consent(
     let resource = Action::Consent.on(format!("{id}/{site}"), Some(&principal.organisation));
     authorize(app.authorizer(), &principal, Action::Consent, &resource)?;
     app.consent(&caller, &id, &site, body).await?;
-    Ok(Json(views::job(&visible_job(&app, &principal, &id, Action::ReadJob)?)))
+    Ok(Json(views::job(&app, &visible_job(&app, &principal, &id, Action::ReadJob)?)))
 }

@@ -6,9 +6,10 @@ use std::sync::PoisonError;
 use konclave_crypto::messages::SumVerdict;
 use konclave_crypto::{SiteId, UnixSeconds};
 use konclave_ledger::records::SumResult;
-use konclave_openapi::jobs::{Consent, Job, JobPhase};
+use konclave_openapi::jobs::{Consent, Job, JobPhase, JobPrivacy};
 use konclave_openapi::models::Model;
 use konclave_openapi::rounds::{OpeningView, Round, RoundPhase, Verification};
+use konclave_policies::rounds::{RoundPolicy, Scope};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -39,7 +40,7 @@ pub(crate) async fn model(app: &App, state: &ModelState) -> Result<Model, ApiErr
     })
 }
 
-pub(crate) fn job(state: &JobState) -> Job {
+pub(crate) fn job(app: &App, state: &JobState) -> Job {
     let consent = |(site, consent): (&SiteId, &crate::projections::ConsentState)| Consent {
         site: site.clone(),
         accepted: consent.accepted,
@@ -58,9 +59,22 @@ pub(crate) fn job(state: &JobState) -> Job {
         rounds_opened: state.rounds_opened(),
         current_round: state.current_round().filter(|_| !state.is_over()).map(|round| round.round),
         policy: state.policy,
+        privacy: app.state().policies.get(&state.policy).and_then(|policy| job_privacy(state, policy)),
         created_at: state.created_at.clone(),
         entry: state.entry,
     }
+}
+
+fn job_privacy(state: &JobState, policy: &RoundPolicy) -> Option<JobPrivacy> {
+    let rules = policy.privacy.as_ref()?;
+    let spent = state.privacy_spent();
+    Some(JobPrivacy {
+        spent,
+        epsilon_milli: spent.epsilon_milli(rules.delta()),
+        budget_epsilon_milli: rules.job_epsilon_milli,
+        delta_exponent: rules.delta(),
+        rounds_left: rules.rounds_left(spent, Scope::Job),
+    })
 }
 
 fn job_phase(phase: &PhaseState) -> JobPhase {

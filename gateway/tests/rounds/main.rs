@@ -20,6 +20,7 @@ mod hostile_sites;
 mod idempotency;
 mod ledger;
 mod life;
+mod noise;
 mod operator;
 mod privacy;
 mod restarts;

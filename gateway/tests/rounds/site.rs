@@ -11,7 +11,7 @@ use konclave_crypto::site::{AwaitAgreement, AwaitUnmasking, mask};
 use konclave_crypto::verification::{AgreedSet, OwnUpload, SumCheck, Unverified, recompute, tag};
 use konclave_crypto::{
     Digest, IdentityKey, JobId, MembershipCertificate, OpenedSum, RoundNumber, SiteFloor, SiteId,
-    VerifiedContext, body_root, quantise,
+    VerifiedContext, body_root, quantise_within,
 };
 use konclave_gateway::auth::Principal;
 use konclave_ledger::Hash;
@@ -191,7 +191,8 @@ impl World {
             .map(|_| (site.rng.next_u32() as f32 / u32::MAX as f32 - 0.5) * 0.5)
             .collect();
         let weight = site.rng.next_u32() % encoding.weight_cap + 1;
-        let ring = quantise(&delta, weight, &encoding, &mut site.rng).unwrap().ring;
+        let noise = context.context().noise;
+        let ring = quantise_within(&delta, weight, &encoding, noise.as_ref(), &mut site.rng).unwrap().ring;
         let modulus = 1_i64 << encoding.ring_bits;
         let signed = |lane: &u32| {
             let lane = i64::from(*lane);

@@ -46,6 +46,7 @@ pub struct World {
     certificate: MembershipCertificate,
     pub sites: BTreeMap<SiteId, TestSite>,
     pub evaluator: IdentityKey,
+    rounds_policy: String,
     running: Option<(App, Router)>,
     /// Restart the gateway after every accepted message.
     pub restarts: bool,
@@ -78,8 +79,17 @@ impl World {
         Self::with_ends(sites, |_| START * 2).await
     }
 
+    /// A consortium under a rounds policy of its own.
+    pub async fn with_policy(sites: usize, rounds_policy: &str) -> Self {
+        Self::with(sites, |_| START * 2, rounds_policy).await
+    }
+
     /// A consortium in which the certificate of each site ends at a time of its own.
     pub async fn with_ends(sites: usize, ends: impl Fn(usize) -> u64) -> Self {
+        Self::with(sites, ends, RoundPolicy::EMBEDDED).await
+    }
+
+    async fn with(sites: usize, ends: impl Fn(usize) -> u64, rounds_policy: &str) -> Self {
         let mut rng = ChaCha20Rng::from_seed([9; 32]);
         let root = ConsortiumRootKey::generate(&mut rng);
         let gateway = IdentityKey::from_seed(Zeroizing::new([1; 32]));
@@ -99,6 +109,7 @@ impl World {
             sites,
             evaluator: IdentityKey::from_seed(Zeroizing::new([3; 32])),
             root,
+            rounds_policy: rounds_policy.to_owned(),
             running: None,
             restarts: false,
         };
@@ -125,7 +136,7 @@ impl World {
                 certificate: self.certificate.clone(),
                 root: self.root.root(),
                 ledger_seed: Zeroizing::new([2; 32]),
-                rounds_policy: RoundPolicy::EMBEDDED.to_owned(),
+                rounds_policy: self.rounds_policy.clone(),
                 clock: self.clock.clone(),
                 on_stop: Box::new(|message| panic!("the writer stopped: {message}")),
             });

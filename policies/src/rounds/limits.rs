@@ -15,13 +15,13 @@ pub(crate) enum Tighter {
     Fixed,
 }
 
-/// One numeric key.
-pub(crate) struct LimitKey {
+/// One numeric key of a policy, or of a table of it.
+pub(crate) struct LimitKey<P> {
     pub(crate) name: &'static str,
     pub(crate) allowed: RangeInclusive<u64>,
     pub(crate) tighter: Tighter,
-    pub(crate) read: fn(&RoundPolicy) -> u64,
-    pub(crate) write: fn(&mut RoundPolicy, u64),
+    pub(crate) read: fn(&P) -> u64,
+    pub(crate) write: fn(&mut P, u64),
 }
 
 macro_rules! limit {
@@ -30,7 +30,7 @@ macro_rules! limit {
             name: stringify!($field),
             allowed: $allowed,
             tighter: Tighter::$tighter,
-            read: |policy| u64::from(policy.$field),
+            read: |policy: &RoundPolicy| u64::from(policy.$field),
             // `allowed` keeps every value inside the field's type, which a test checks.
             write: |policy, value| policy.$field = value.try_into().unwrap_or_default(),
         }
@@ -41,7 +41,7 @@ const A_WEEK: u64 = 7 * 24 * 3_600;
 
 /// Every numeric key. With these bounds q + ceil(log2 n) + guard stays within the protocol's 16 to 32
 /// bits for every roster from the smallest cohort to the largest.
-pub(crate) const LIMITS: &[LimitKey] = &[
+pub(crate) const LIMITS: &[LimitKey<RoundPolicy>] = &[
     limit!(min_cohort, 3..=256, Higher),
     limit!(min_agreed, 3..=256, Higher),
     limit!(min_batch, 2..=256, Higher),

@@ -5,17 +5,22 @@
 
 mod differencing;
 mod limits;
+mod privacy_rules;
 mod reward_rules;
 
 use std::collections::BTreeSet;
 
-use konclave_crypto::Digest;
+use konclave_crypto::privacy::NoiseTerms;
+use konclave_crypto::{Digest, Encoding};
 use serde::Serialize;
 
 pub use differencing::almost_equal;
-pub(crate) use limits::{LIMITS, Tighter};
+pub(crate) use limits::{LIMITS, LimitKey, Tighter};
+pub(crate) use privacy_rules::{LIMITS as PRIVACY_LIMITS, TABLE as PRIVACY_TABLE};
+pub use privacy_rules::{Overspent, PrivacyRules, Scope};
 pub use reward_rules::{DataClass, DataClassWeights, EvidenceWeights, RewardRules};
 
+use crate::quorum;
 use crate::strict_toml::{Placed, StrictTable};
 pub use crate::strict_toml::{PolicyError, PolicyProblem};
 
@@ -60,6 +65,9 @@ pub struct RoundPolicy {
     pub reward: RewardRules,
     /// What a record of each class weighs as evidence.
     pub data_class_weights: DataClassWeights,
+    /// The noise in every sum, and the budgets of what sums tell; without it sums are exact.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub privacy: Option<PrivacyRules>,
     digest: Digest,
 }
 
@@ -74,14 +82,25 @@ impl RoundPolicy {
     pub fn parse(file: &str, text: &str) -> Result<Self, PolicyError> {
         let mut table = StrictTable::parse(file, text)?;
         let mut policy = Self::blank(Digest::of(text.as_bytes()));
+        let mut weight_cap = None;
         for limit in LIMITS {
             let found = table.integer(limit.name, &limit.allowed)?;
             (limit.write)(&mut policy, found.value);
+            if limit.name == "weight_cap" && found.value > 1 {
+                weight_cap = Some(found.clone());
+            }
             policy.check_pairs(&table, limit.name, &found)?;
         }
         policy.approved_purposes = table.names("approved_purposes")?.value;
         policy.reward = read_reward(table.table("reward")?)?;
         policy.data_class_weights = read_class_weights(table.table("data_class_weights")?)?;
+        if let Some(rules) = table.optional_table(PRIVACY_TABLE)? {
+            if let Some(Placed { value: found, line }) = weight_cap {
+                let (other, rule) = (format!("[{PRIVACY_TABLE}]"), WEIGHTS_WITH_NOISE);
+                return Err(table.error("weight_cap", line, PolicyProblem::Conflict { found, other, rule }));
+            }
+            policy.privacy = Some(PrivacyRules::read(rules, &policy)?);
+        }
         table.finish()?;
         Ok(policy)
     }
@@ -97,6 +116,21 @@ impl RoundPolicy {
     /// SHA-256 of the file's bytes: what round contexts and ledger entries name.
     pub fn digest(&self) -> Digest {
         self.digest
+    }
+
+    /// The noise that a round's context must name, whose smallest sum has `summed` sites; none if sums are exact.
+    #[must_use]
+    pub fn noise_terms(&self, encoding: &Encoding, summed: usize) -> Option<NoiseTerms> {
+        self.privacy.map(|rules| rules.terms(encoding, self.clip_micro, summed))
+    }
+
+    /// The ring that holds the sum of `sites` updates with their noise, in bits: the protocol's rings have 16 to 32.
+    #[must_use]
+    pub fn ring_bits(&self, sites: u16, noise: Option<&NoiseTerms>) -> u8 {
+        let exact = quorum::ring_bits(self.quantisation_bits, sites, self.guard_bits);
+        let noisy =
+            noise.map_or(0, |noise| noise.ring_bits(self.quantisation_bits, sites.into(), self.guard_bits));
+        exact.max(u8::try_from(noisy).unwrap_or(u8::MAX)).max(16)
     }
 
     fn blank(digest: Digest) -> Self {
@@ -131,6 +165,7 @@ impl RoundPolicy {
                 pk: 0,
                 failed_candidate: 0,
             },
+            privacy: None,
             digest,
         }
     }
@@ -173,6 +208,9 @@ impl RoundPolicy {
         }
     }
 }
+
+/// The sum of weights has no noise of its own: it must tell nothing but how many sites are in the sum.
+const WEIGHTS_WITH_NOISE: &str = "where sums have noise every site counts the same, so it must be 1";
 
 fn read_reward(mut table: StrictTable<'_>) -> Result<RewardRules, PolicyError> {
     let budget_micro = table.integer("budget_micro", &(0..=RewardRules::MAX_BUDGET_MICRO))?.value;

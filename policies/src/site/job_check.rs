@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{ConsentMode, EffectivePolicy};
 use crate::quorum;
+use crate::rounds::Scope;
 
 /// The terms of a job as a site is asked to accept them. They are known when consent is asked for;
 /// a site checks them again when the roster is fixed, with the roster's size.
@@ -72,6 +73,16 @@ pub enum Rule {
     GuardBits,
     /// `weight_cap` above the policy's.
     WeightCap,
+    /// Exact sums, though the site's policy asks for noise.
+    NoiseRequired,
+    /// Less noise than the site's policy asks for.
+    NoiseMultiplier,
+    /// Fewer colluding sites assumed than the site's policy asks for.
+    Colluders,
+    /// More rounds than the budget of a job covers.
+    JobEpsilon,
+    /// More rounds than is left of the site's budget.
+    SiteEpsilon,
 }
 
 impl Rule {
@@ -91,6 +102,11 @@ impl Rule {
             Self::QuantisationBits => "quantisation_bits",
             Self::GuardBits => "guard_bits",
             Self::WeightCap => "weight_cap",
+            Self::NoiseRequired => "privacy.required",
+            Self::NoiseMultiplier => "privacy.noise_multiplier_milli",
+            Self::Colluders => "privacy.colluders",
+            Self::JobEpsilon => Scope::Job.key(),
+            Self::SiteEpsilon => Scope::Site.key(),
         }
     }
 }
@@ -171,7 +187,7 @@ fn check_encoding(policy: &EffectivePolicy, terms: &JobTerms) -> Result<(), Refu
     Ok(())
 }
 
-fn at_least<T: PartialOrd + fmt::Display>(rule: Rule, asked: T, least: T) -> Result<(), Refusal> {
+pub(super) fn at_least<T: PartialOrd + fmt::Display>(rule: Rule, asked: T, least: T) -> Result<(), Refusal> {
     if asked < least { refuse(rule, format!("{asked} asked; at least {least} needed")) } else { Ok(()) }
 }
 
@@ -179,7 +195,7 @@ fn at_most<T: PartialOrd + fmt::Display>(rule: Rule, asked: T, most: T) -> Resul
     if asked > most { refuse(rule, format!("{asked} asked; at most {most} allowed")) } else { Ok(()) }
 }
 
-fn refuse(rule: Rule, detail: String) -> Result<(), Refusal> {
+pub(super) fn refuse(rule: Rule, detail: String) -> Result<(), Refusal> {
     Err(Refusal { rule, detail })
 }
 

@@ -4,14 +4,18 @@
 //! ([`effective`]); a job that breaks it is refused by the name of the rule ([`check_job`]).
 
 mod job_check;
+mod privacy_check;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 pub use job_check::{JobTerms, Refusal, Rule, check_job};
+pub use privacy_check::{check_planned, check_privacy, check_spending};
 
-use crate::rounds::{LIMITS, PolicyError, PolicyProblem, RoundPolicy, Tighter};
+use crate::rounds::{
+    LIMITS, LimitKey, PRIVACY_LIMITS, PRIVACY_TABLE, PolicyError, PolicyProblem, RoundPolicy, Tighter,
+};
 use crate::strict_toml::{Placed, StrictTable};
 
 /// How a site answers a job that keeps to its effective policy.
@@ -32,6 +36,8 @@ pub struct SitePolicy {
     allowed_purposes: Option<Placed<BTreeSet<String>>>,
     tasks: Option<BTreeSet<String>>,
     limits: BTreeMap<&'static str, Placed<u64>>,
+    noise_required: bool,
+    privacy: BTreeMap<&'static str, Placed<u64>>,
 }
 
 /// The strictest of a consortium's and a site's policy.
@@ -42,6 +48,8 @@ pub struct EffectivePolicy {
     pub rounds: RoundPolicy,
     /// How the site answers a job that keeps to them.
     pub consent: ConsentMode,
+    /// Whether the site takes part only where sums have noise.
+    pub noise_required: bool,
     /// The only tasks the site trains on; none means any.
     pub tasks: Option<BTreeSet<String>>,
 }
@@ -72,14 +80,16 @@ impl SitePolicy {
         };
         let allowed_purposes = table.optional_names("allowed_purposes")?;
         let tasks = table.optional_names("tasks")?.map(|placed| placed.value);
-        let mut limits = BTreeMap::new();
-        for limit in LIMITS.iter().filter(|limit| limit.tighter != Tighter::Fixed) {
-            if let Some(found) = table.optional_integer(limit.name, &limit.allowed)? {
-                limits.insert(limit.name, found);
-            }
+        let limits = read_limits(&mut table, LIMITS)?;
+        let (mut noise_required, mut privacy) = (false, BTreeMap::new());
+        if let Some(mut own) = table.optional_table(PRIVACY_TABLE)? {
+            noise_required = own.optional_flag("required")?.unwrap_or(false);
+            privacy = read_limits(&mut own, PRIVACY_LIMITS)?;
+            own.finish()?;
         }
         table.finish()?;
-        Ok(Self { file: file.to_owned(), consent, allowed_purposes, tasks, limits })
+        let file = file.to_owned();
+        Ok(Self { file, consent, allowed_purposes, tasks, limits, noise_required, privacy })
     }
 
     /// The built-in policy: consent to every job the consortium's policy allows.
@@ -98,8 +108,65 @@ impl SitePolicy {
             allowed_purposes: None,
             tasks: None,
             limits: BTreeMap::new(),
+            noise_required: false,
+            privacy: BTreeMap::new(),
         }
     }
+
+    fn looser(
+        &self,
+        key: &str,
+        line: usize,
+        found: String,
+        consortium: String,
+        allowed: String,
+    ) -> PolicyError {
+        PolicyError {
+            file: self.file.clone(),
+            line,
+            key: key.to_owned(),
+            problem: Box::new(PolicyProblem::Looser { found, consortium, allowed }),
+        }
+    }
+
+    /// Sets each limit that the site's policy has; `prefix` is the path of the table they stand in.
+    fn tighten<P>(
+        &self,
+        limits: &[LimitKey<P>],
+        own: &BTreeMap<&'static str, Placed<u64>>,
+        prefix: &str,
+        common: &mut P,
+    ) -> Result<(), PolicyError> {
+        for limit in limits {
+            let Some(own) = own.get(limit.name) else { continue };
+            let there = (limit.read)(common);
+            let (is_looser, allowed) = match limit.tighter {
+                Tighter::Higher => (own.value < there, format!("{there} or more")),
+                Tighter::Lower => (own.value > there, format!("{there} or less")),
+                Tighter::Fixed => (own.value != there, format!("{there}")),
+            };
+            if is_looser {
+                let key = format!("{prefix}{}", limit.name);
+                return Err(self.looser(&key, own.line, own.to_string(), there.to_string(), allowed));
+            }
+            (limit.write)(common, own.value);
+        }
+        Ok(())
+    }
+}
+
+/// The limits of a table that a site may set.
+fn read_limits<P>(
+    table: &mut StrictTable<'_>,
+    limits: &[LimitKey<P>],
+) -> Result<BTreeMap<&'static str, Placed<u64>>, PolicyError> {
+    let mut found = BTreeMap::new();
+    for limit in limits.iter().filter(|limit| limit.tighter != Tighter::Fixed) {
+        if let Some(value) = table.optional_integer(limit.name, &limit.allowed)? {
+            found.insert(limit.name, value);
+        }
+    }
+    Ok(found)
 }
 
 /// The strictest of both policies.
@@ -110,31 +177,17 @@ impl SitePolicy {
 /// refuses all.
 pub fn effective(consortium: &RoundPolicy, site: &SitePolicy) -> Result<EffectivePolicy, PolicyError> {
     let mut rounds = consortium.clone();
-    let looser = |key: &str, line: usize, found: String, consortium: String, allowed: String| PolicyError {
-        file: site.file.clone(),
-        line,
-        key: key.to_owned(),
-        problem: Box::new(PolicyProblem::Looser { found, consortium, allowed }),
-    };
-    for limit in LIMITS {
-        let Some(own) = site.limits.get(limit.name) else { continue };
-        let common = (limit.read)(consortium);
-        let (is_looser, allowed) = match limit.tighter {
-            Tighter::Higher => (own.value < common, format!("{common} or more")),
-            Tighter::Lower => (own.value > common, format!("{common} or less")),
-            Tighter::Fixed => (own.value != common, format!("{common}")),
-        };
-        if is_looser {
-            return Err(looser(limit.name, own.line, own.to_string(), common.to_string(), allowed));
-        }
-        (limit.write)(&mut rounds, own.value);
+    site.tighten(LIMITS, &site.limits, "", &mut rounds)?;
+    // Where sums are exact there is nothing to tighten; whether the site takes part then is for `check_privacy`.
+    if let Some(rules) = &mut rounds.privacy {
+        site.tighten(PRIVACY_LIMITS, &site.privacy, &format!("{PRIVACY_TABLE}."), rules)?;
     }
     if let Some(own) = &site.allowed_purposes {
         let approved = &consortium.approved_purposes;
         if let Some(extra) = own.value.difference(approved).next() {
             let common = Vec::from_iter(approved.iter().map(String::as_str)).join(", ");
             let found = format!("\"{extra}\"");
-            return Err(looser(
+            return Err(site.looser(
                 "allowed_purposes",
                 own.line,
                 found,
@@ -144,5 +197,6 @@ pub fn effective(consortium: &RoundPolicy, site: &SitePolicy) -> Result<Effectiv
         }
         rounds.approved_purposes.clone_from(&own.value);
     }
-    Ok(EffectivePolicy { rounds, consent: site.consent, tasks: site.tasks.clone() })
+    let (consent, noise_required, tasks) = (site.consent, site.noise_required, site.tasks.clone());
+    Ok(EffectivePolicy { rounds, consent, noise_required, tasks })
 }

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use konclave_crypto::JobId;
+use konclave_crypto::privacy::{Delta, PrivacyCost};
 use konclave_ledger::checkpoint::Checkpoint;
 use konclave_ledger::witness::WitnessState;
 use konclave_openapi::sites::Enrolment;
@@ -14,7 +15,7 @@ use crate::client::{EgressLog, EgressTotal, MessageClass};
 use crate::clock;
 use crate::config::SiteFolder;
 use crate::driver::StoredAnswer;
-use crate::keystore::{Decision, Disk, DiskError, JobStore, Journal, RecordKind, decode};
+use crate::keystore::{Decision, Disk, DiskError, JobStore, Journal, RecordKind, Spending, decode};
 use crate::witness::Alarm;
 
 /// What `status` takes.
@@ -36,6 +37,9 @@ struct Status {
     alarm: Option<Alarm>,
     ledger_head: Option<Checkpoint>,
     jobs: Vec<JobStatus>,
+    /// What updates with noise have cost; absent where none was made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    privacy_spent: Option<PrivacyStatus>,
     egress: Vec<Egress>,
     unreadable_egress_lines: u64,
 }
@@ -47,6 +51,14 @@ struct JobStatus {
     last_round: u32,
     updates_sent: u32,
     over: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct PrivacyStatus {
+    /// In billionths of rho.
+    nano_rho: u64,
+    /// What that comes to at a delta of 10^-6, in thousandths.
+    epsilon_milli: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -90,6 +102,7 @@ fn gather(folder: &SiteFolder) -> Result<Status, CommandError> {
         alarm,
         ledger_head: head,
         jobs: jobs(&disk, folder)?,
+        privacy_spent: privacy_spent(folder)?,
         unreadable_egress_lines: totals.bad_lines,
         egress: totals
             .by_class
@@ -97,6 +110,15 @@ fn gather(folder: &SiteFolder) -> Result<Status, CommandError> {
             .map(|(class, EgressTotal { requests, bytes })| Egress { class, requests, bytes })
             .collect(),
     })
+}
+
+fn privacy_spent(folder: &SiteFolder) -> Result<Option<PrivacyStatus>, CommandError> {
+    let spent = Spending::peek(&folder.privacy_spent())
+        .map_err(|error| CommandError::Site(crate::driver::SiteError::Spending(error)))?
+        .total();
+    let status =
+        PrivacyStatus { nano_rho: spent.nano_rho(), epsilon_milli: spent.epsilon_milli(Delta::MILLIONTH) };
+    Ok((spent != PrivacyCost::NONE).then_some(status))
 }
 
 fn jobs(disk: &Disk, folder: &SiteFolder) -> Result<Vec<JobStatus>, DiskError> {
@@ -151,6 +173,12 @@ fn in_words(status: &Status) -> String {
         line(format!(
             "job {}: {}, last round {}, {} masked updates made{over}",
             job.job, job.answer, job.last_round, job.updates_sent
+        ));
+    }
+    if let Some(PrivacyStatus { nano_rho, epsilon_milli }) = &status.privacy_spent {
+        let (rho, epsilon) = (*nano_rho as f64 * 1e-9, *epsilon_milli as f64 * 1e-3);
+        line(format!(
+            "privacy spent in rounds with noise: rho {rho:.6}, epsilon {epsilon:.3} at delta 10^-6"
         ));
     }
     line("what has left this site (details in state/egress.ndjson):".to_owned());

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 /// enrolment-request.json    what the site asked to be enrolled with
 /// membership.json           what it was enrolled with, and the keys it pins
 /// journal/                  decisions, append-only
+/// privacy-spent             what updates with noise have cost, append-only
 /// state/                    jobs, rounds, the witness's head, deposits, the egress log
 /// cache/                    models and parameters by digest; may be deleted
 /// ```
@@ -53,6 +54,12 @@ impl SiteFolder {
     #[must_use]
     pub fn enrolment_request(&self) -> PathBuf {
         self.0.join("enrolment-request.json")
+    }
+
+    /// What the site's updates have cost of its privacy budget. Outside the state, like the journals.
+    #[must_use]
+    pub fn privacy_spent(&self) -> PathBuf {
+        self.0.join("privacy-spent")
     }
 
     /// What it was enrolled with, and the keys it pins.

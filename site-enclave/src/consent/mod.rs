@@ -10,12 +10,13 @@ mod policy;
 mod terms;
 
 use konclave_crypto::SiteId;
+use konclave_crypto::privacy::PrivacyCost;
 use konclave_ledger::Hash;
 use konclave_ledger::dsse::Envelope;
 use konclave_ledger::statements::{self, ConsentDecision, ConsentStatement, StatementError};
 use konclave_openapi::jobs::Job;
 use konclave_policies::rounds::RoundPolicy;
-use konclave_policies::site::{SitePolicy, check_job, effective};
+use konclave_policies::site::{SitePolicy, check_job, check_planned, check_privacy, effective};
 
 pub use floors::{BelowFloor, Needed, RoundsFloors};
 pub use policy::{PolicyFault, RoundPolicies, read_floors, read_site_policy};
@@ -46,9 +47,16 @@ impl Answer {
     }
 }
 
-/// Decides by policy alone; the model is looked at only if this accepts.
+/// Decides by policy, and by what this site's updates have cost of its privacy budget so far; the model is looked at only
+/// if this accepts.
 #[must_use]
-pub fn decide(job: &Job, site: &SiteId, rounds: &RoundPolicy, own: &SitePolicy) -> Answer {
+pub fn decide(
+    job: &Job,
+    site: &SiteId,
+    rounds: &RoundPolicy,
+    own: &SitePolicy,
+    spent: PrivacyCost,
+) -> Answer {
     let request = &job.request;
     if !request.invited.is_empty() && !request.invited.contains(site) {
         return Answer::refuse("invited", "this site is not among the invited");
@@ -62,7 +70,10 @@ pub fn decide(job: &Job, site: &SiteId, rounds: &RoundPolicy, own: &SitePolicy) 
         // A site whose own policy is at fault has none, and a site without a policy refuses all.
         Err(error) => return Answer::refuse("policy", error.to_string()),
     };
-    if let Err(refusal) = check_job(&policy, &at_consent(job, rounds)) {
+    let checked = check_job(&policy, &at_consent(job, rounds))
+        .and_then(|()| check_privacy(&policy, rounds))
+        .and_then(|()| check_planned(&policy, request.rounds, spent));
+    if let Err(refusal) = checked {
         return Answer::refuse(refusal.rule.name(), refusal.detail);
     }
     Answer {

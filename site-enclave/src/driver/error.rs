@@ -15,7 +15,7 @@ use super::history::HistoryFault;
 use super::learner::LearnerFault;
 use crate::client::ClientError;
 use crate::consent::PolicyFault;
-use crate::keystore::{Disk, DiskError, StateError};
+use crate::keystore::{Disk, DiskError, SpendingError, StateError};
 use crate::trainer::ParameterFileError;
 use crate::witness::WitnessFault;
 
@@ -28,6 +28,9 @@ pub enum StepError {
     /// The site's own state forbids it or failed.
     #[error(transparent)]
     State(#[from] StateError),
+    /// The account of the privacy budget cannot be used.
+    #[error(transparent)]
+    Spending(#[from] SpendingError),
     /// A file operation failed.
     #[error(transparent)]
     Disk(#[from] DiskError),

@@ -11,7 +11,7 @@ use crate::client::{ClientError, EgressLog, GatewayClient, TlsMaterial};
 use crate::clock;
 use crate::config::{Enrolled, EnrolmentError, SiteConfig, SiteFolder};
 use crate::consent::PolicyFault;
-use crate::keystore::{Disk, DiskError, KeyError, SiteKeys};
+use crate::keystore::{Disk, DiskError, KeyError, SiteKeys, SpendingError};
 use crate::witness::{Alarm, AlarmError, WitnessFault};
 
 /// Why a service does not start or stops.
@@ -36,6 +36,9 @@ pub enum SiteError {
     /// A file operation failed.
     #[error(transparent)]
     Disk(#[from] DiskError),
+    /// The account of the privacy budget cannot be used.
+    #[error(transparent)]
+    Spending(#[from] SpendingError),
     /// The connection cannot be set up.
     #[error(transparent)]
     Client(#[from] ClientError),

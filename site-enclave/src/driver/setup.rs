@@ -54,7 +54,8 @@ impl<L: Learner> Site<L> {
             // No policy, no consent; and the answer says why.
             Err(fault) => return Ok(Answer::refuse(fault.rule(), fault.to_string())),
         };
-        let answer = consent::decide(job, self.member.site(), &rounds, &self.own_policy);
+        let spent = self.spending().total();
+        let answer = consent::decide(job, self.member.site(), &rounds, &self.own_policy, spent);
         if answer.decision == ConsentDecision::Refuse {
             return Ok(answer);
         }

@@ -16,7 +16,7 @@ use super::session::Session;
 use super::work::{self, Duties};
 use crate::config::{SiteConfig, SiteFolder};
 use crate::consent::{RoundPolicies, read_floors, read_site_policy};
-use crate::keystore::{Decision, JobStore};
+use crate::keystore::{Decision, JobStore, Spending};
 use crate::witness::Witness;
 
 /// A training site.
@@ -28,6 +28,7 @@ pub struct Site<L> {
     pub(super) own_policy: SitePolicy,
     pub(super) witness: Arc<Mutex<Witness>>,
     sessions: std::sync::Mutex<BTreeMap<JobId, Arc<Mutex<Session>>>>,
+    spending: std::sync::Mutex<Spending>,
 }
 
 impl<L: Learner> Site<L> {
@@ -48,6 +49,7 @@ impl<L: Learner> Site<L> {
         let accepted = member.config.rounds_policy.as_deref();
         let policies = RoundPolicies::open(member.disk.clone(), &member.folder, accepted, floors)?;
         let witness = Arc::new(Mutex::new(work::witness_of(&member)?));
+        let spending = Spending::open(member.disk.clone(), &member.folder.privacy_spent())?;
         let site = Arc::new(Self {
             member,
             learner: Arc::new(learner),
@@ -55,6 +57,7 @@ impl<L: Learner> Site<L> {
             own_policy,
             witness: Arc::clone(&witness),
             sessions: std::sync::Mutex::default(),
+            spending: std::sync::Mutex::new(spending),
         });
         tracing::info!(
             "site {} works for {} with identity {}",
@@ -79,6 +82,11 @@ impl<L: Learner> Site<L> {
             .unwrap_or_else(PoisonError::into_inner)
             .insert(job.clone(), Arc::clone(&session));
         Ok(session)
+    }
+
+    /// What this site's updates have cost of its privacy budget.
+    pub(super) fn spending(&self) -> std::sync::MutexGuard<'_, Spending> {
+        self.spending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The stored state of a job.

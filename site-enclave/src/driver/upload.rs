@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use konclave_crypto::setup::Roster;
 use konclave_crypto::site::mask;
-use konclave_crypto::{Digest, JobId, RoundNumber, SignedContext, VerifiedContext, quantise};
+use konclave_crypto::{Digest, JobId, RoundNumber, SignedContext, VerifiedContext, quantise_within};
 use konclave_ledger::Hash;
 use konclave_openapi::rounds::{Round, RoundPhase};
-use konclave_policies::site::check_job;
+use konclave_policies::site::{check_job, check_privacy, check_spending};
 
 use super::error::{StepError, blob_folder, blocking, fresh_random};
 use super::learner::{Learner, LearnerFault, hyperparameters_of, tasks_of};
@@ -15,7 +15,7 @@ use super::session::Session;
 use super::site::Site;
 use crate::clock;
 use crate::consent::in_round;
-use crate::keystore::{JobStore, MaskedRound};
+use crate::keystore::{Charge, JobStore, MaskedRound, Spending};
 use crate::trainer::{LocalDelta, TrainProgress, TrainingTask, read_parameters};
 
 impl<L: Learner> Site<L> {
@@ -94,12 +94,17 @@ impl<L: Learner> Site<L> {
             let session = shared.lock().await;
             self.train(&session, job, round, context.context().model).await?
         };
+        self.pay(&*shared.lock().await, &context)?;
         let member = Arc::clone(&self.member);
         let signed = view.context.clone();
         let masking = move || -> Result<_, StepError> {
             let encoding = &context.context().encoding;
             let weight = local.weight.min(encoding.weight_cap);
-            let quantised = quantise(&local.delta, weight, encoding, &mut fresh_random()?)?;
+            let noise = context.context().noise.as_ref();
+            let quantised = quantise_within(&local.delta, weight, encoding, noise, &mut fresh_random()?)?;
+            if quantised.shrunk {
+                tracing::info!("round {round}: the update was scaled down to the norm that its noise is for");
+            }
             if quantised.clipped + quantised.saturated > 0 {
                 tracing::info!(
                     "round {round}: {} of {} coordinates clipped, {} saturated",
@@ -137,9 +142,11 @@ impl<L: Learner> Site<L> {
         if context.policy != session.rounds.digest() {
             return wrong("policy");
         }
-        // No rounds policy asks for noise, so no gateway may.
-        if context.noise.is_some() {
+        if context.noise != session.rounds.noise_terms(&context.encoding, context.fewest_summed()) {
             return wrong("noise");
+        }
+        if context.encoding.ring_bits < session.rounds.ring_bits(sites_of(roster), context.noise.as_ref()) {
+            return wrong("ring width");
         }
         let same_tensors = context.encoding.tensors.len() == session.manifest.parameters.len()
             && context.encoding.tensors.iter().zip(&session.manifest.parameters).all(|(encoded, tensor)| {
@@ -151,7 +158,11 @@ impl<L: Learner> Site<L> {
             return wrong("list of tensors");
         }
         check_job(&session.policy, &in_round(&session.request, context))
+            .and_then(|()| check_privacy(&session.policy, &session.rounds))
             .map_err(|refusal| StepError::Terms { round, refusal })?;
+        if let Some(charge) = charge_for(&verified) {
+            check_budget(session, &self.spending(), &charge)?;
+        }
         let root = Hash(*context.ledger_root.as_bytes());
         self.witness.lock().await.check_head(&self.member.client, context.ledger_size, root).await?;
         let initial = session.manifest.initial_parameters;
@@ -166,6 +177,15 @@ impl<L: Learner> Site<L> {
             Some(earlier) => Err(StepError::SpentModel { round, model: context.model, earlier }),
             None => Ok(verified),
         }
+    }
+
+    /// Charges an update to this site's budgets, before it is made.
+    fn pay(&self, session: &Session, context: &VerifiedContext) -> Result<(), StepError> {
+        let Some(charge) = charge_for(context) else { return Ok(()) };
+        let mut spending = self.spending();
+        // Once more: other jobs may have spent while this one trained.
+        check_budget(session, &spending, &charge)?;
+        Ok(spending.charge(charge)?)
     }
 
     /// Checks a context's signature, rules and this site's floors.
@@ -227,6 +247,24 @@ impl<L: Learner> Site<L> {
         );
         Ok(local)
     }
+}
+
+fn sites_of(roster: &Roster) -> u16 {
+    u16::try_from(roster.len()).unwrap_or(u16::MAX)
+}
+
+/// What an update under a context costs; nothing where sums are exact, of which no budget tells.
+fn charge_for(verified: &VerifiedContext) -> Option<Charge> {
+    let context = verified.context();
+    let cost = context.privacy_cost()?;
+    Some(Charge { context: verified.digest(), job: context.job.clone(), round: context.round, cost })
+}
+
+/// Whether this site's budgets cover a charge.
+fn check_budget(session: &Session, spending: &Spending, charge: &Charge) -> Result<(), StepError> {
+    let spent = spending.with(charge);
+    check_spending(&session.policy, spent.by_job, spent.by_all)
+        .map_err(|refusal| StepError::Terms { round: charge.round, refusal })
 }
 
 /// A seed that no other job, round or site has.

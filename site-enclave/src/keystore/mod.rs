@@ -11,6 +11,7 @@
 //! ```text
 //! keys/identity.seed, witness.seed, tls.key      mode 0600
 //! journal/<job>                                  decisions, append-only
+//! privacy-spent                                  what updates with noise have cost, append-only
 //! state/jobs/<job>/                              one folder a job, see JobStore
 //! state/witness/head                             the last ledger head seen
 //! ```
@@ -23,6 +24,7 @@ mod once;
 mod record;
 mod round;
 mod secrets;
+mod spending;
 
 pub use disk::{Disk, DiskError, Prepared};
 pub use error::StateError;
@@ -31,6 +33,7 @@ pub use journal::{Decision, Journal, JournalError};
 pub use record::RecordError;
 pub use round::{AgreedRound, MaskedRound};
 pub use secrets::{KeyError, SiteKeys, deposit_salt};
+pub use spending::{Charge, Spending, SpendingError, Spent};
 
 pub(crate) use record::{RecordKind, decode, encode};
 

@@ -5,6 +5,7 @@
 mod field;
 mod hostile;
 mod lies;
+mod noise;
 #[path = "../support/mod.rs"]
 mod support;
 

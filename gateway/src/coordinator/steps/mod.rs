@@ -27,8 +27,13 @@ pub(super) async fn execute(app: &App, held: &Held, id: &JobId, step: Step) -> R
         Step::AbortJob { reason, culprits } => setup::abort(app, held, &job, reason, culprits).await,
         Step::BeginRound { round, scoring } => {
             match round::begin(app, held, &job, policy, round, scoring).await {
-                // Policy and model stay what they are, and so does a certificate that ran out: trying again would not help.
-                Err(error @ (CoordinatorError::Context(_) | CoordinatorError::Roster(_))) => {
+                // Policy and model stay what they are, and so do a certificate that ran out and a budget that is used up:
+                // trying again would not help.
+                Err(
+                    error @ (CoordinatorError::Context(_)
+                    | CoordinatorError::Roster(_)
+                    | CoordinatorError::Budget(_)),
+                ) => {
                     setup::abort(app, held, &job, error.to_string(), std::collections::BTreeSet::new()).await
                 }
                 done => done,

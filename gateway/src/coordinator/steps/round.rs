@@ -5,7 +5,7 @@ use std::sync::PoisonError;
 
 use konclave_crypto::aggregator::Abort;
 use konclave_crypto::messages::{AgreementEvidence, AgreementSignature};
-use konclave_crypto::setup::Roster;
+use konclave_crypto::privacy::PrivacyCost;
 use konclave_crypto::{
     Digest, Encoding, MaskGraph, Mode, RoundContext, RoundNumber, SignedContext, SiteId, TensorEncoding,
     UnixSeconds, batches,
@@ -19,7 +19,7 @@ use super::setup::deadline;
 use super::{caller, names, object};
 use crate::coordinator::CoordinatorError;
 use crate::coordinator::decide::some_of;
-use crate::core::{App, CommandError, Entry, Held};
+use crate::core::{App, CommandError, Entry, Held, check_round};
 use crate::projections::{JobState, to_digest, to_hash};
 use crate::rounds_store::{Kind, RoundKey};
 
@@ -33,7 +33,7 @@ pub(super) async fn begin(
     scoring: bool,
 ) -> Result<(), CoordinatorError> {
     let roster = app.roster(&job.job).await?;
-    let encoding = encoding(app, job, policy, &roster).await?;
+    let encoding = encoding(app, job, policy).await?;
     let sites = u16::try_from(roster.len()).unwrap_or(u16::MAX);
     let head = app.ledger().read(konclave_ledger::Ledger::head).await.map_err(CommandError::from)?;
     let mut context = RoundContext {
@@ -62,7 +62,18 @@ pub(super) async fn begin(
     {
         context.mask_graph = MaskGraph::Regular { degree };
     }
+    context.noise = policy.noise_terms(&context.encoding, context.fewest_summed());
+    context.encoding.ring_bits = policy.ring_bits(sites, context.noise.as_ref());
     context.validate(&roster)?;
+    let cost = context.privacy_cost();
+    // Held until the entry is there: no two jobs spend the same rest of a site's budget.
+    let _spending = match cost {
+        Some(_) => Some(app.lock("privacy-budgets").await),
+        None => None,
+    };
+    if let Some(cost) = cost {
+        check_round(&app.state(), job, policy, cost)?;
+    }
     let digest = to_hash(&context.digest());
     let signed = SignedContext::sign(context, app.certificate().clone(), app.identity());
     let document = app.document(serde_json::to_value(&signed).map_err(CommandError::from)?).await?;
@@ -74,6 +85,7 @@ pub(super) async fn begin(
         scoring,
         parameters: to_hash(&job.parameters),
         deadline: deadline(app.clock().now(), policy.upload_seconds),
+        privacy_cost: cost.map(PrivacyCost::nano_rho),
     };
     let reason = if scoring { "a scoring round begins" } else { "a round begins" };
     let entry = Entry::new(round_object(job, round), reason, record).changing(None, Some(digest));
@@ -81,12 +93,7 @@ pub(super) async fn begin(
     Ok(())
 }
 
-async fn encoding(
-    app: &App,
-    job: &JobState,
-    policy: &RoundPolicy,
-    roster: &Roster,
-) -> Result<Encoding, CoordinatorError> {
+async fn encoding(app: &App, job: &JobState, policy: &RoundPolicy) -> Result<Encoding, CoordinatorError> {
     let manifest = {
         let state = app.state();
         let model = state.model(&job.request.model);
@@ -100,12 +107,11 @@ async fn encoding(
         name: tensor.name,
         clip_micro: policy.clip_micro,
     };
-    let sites = u16::try_from(roster.len()).unwrap_or(u16::MAX);
     Ok(Encoding {
         tensors: manifest.parameters.into_iter().map(tensor).collect(),
         quantisation_bits: policy.quantisation_bits,
-        // The protocol's smallest ring has 16 bits.
-        ring_bits: quorum::ring_bits(policy.quantisation_bits, sites, policy.guard_bits).max(16),
+        // Known once the noise is.
+        ring_bits: 0,
         weight_cap: policy.weight_cap,
     })
 }

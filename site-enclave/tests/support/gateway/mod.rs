@@ -10,6 +10,7 @@ use konclave_crypto::aggregator::{Agreeing, Collecting, SumSink, Tagging, Unmask
 use konclave_crypto::messages::{
     AgreementEvidence, AgreementSignature, Manifest, OpenedUpload, SumTag, TagEvidence,
 };
+use konclave_crypto::privacy::PrivacyCost;
 use konclave_crypto::setup::{KemCiphertext, KeyAdvertisement, Roster};
 use konclave_crypto::{
     ConsortiumRootKey, Digest, Encoding, IdentityKey, JobId, MaskGraph, MemberRole, Membership,
@@ -314,6 +315,7 @@ impl Gateway {
             scoring: false,
             parameters: Hash(*self.parameters.as_bytes()),
             deadline: 0,
+            privacy_cost: signed.context.privacy_cost().map(PrivacyCost::nano_rho),
         };
         self.record(number, &record);
     }
@@ -328,7 +330,7 @@ impl Gateway {
             clip_micro: self.policy.clip_micro,
         };
         let sites = u16::try_from(roster.len()).unwrap();
-        let honest = RoundContext {
+        let mut honest = RoundContext {
             job: self.job.clone(),
             round: number,
             model: self.parameters,
@@ -341,8 +343,7 @@ impl Gateway {
             encoding: Encoding {
                 tensors: self.manifest.parameters.iter().map(tensor).collect(),
                 quantisation_bits: self.policy.quantisation_bits,
-                ring_bits: quorum::ring_bits(self.policy.quantisation_bits, sites, self.policy.guard_bits)
-                    .max(16),
+                ring_bits: 0,
                 weight_cap: self.policy.weight_cap,
             },
             threshold: quorum::threshold(sites),
@@ -355,6 +356,8 @@ impl Gateway {
             ledger_root: Digest(head.root.0),
             noise: None,
         };
+        honest.noise = self.policy.noise_terms(&honest.encoding, honest.fewest_summed());
+        honest.encoding.ring_bits = self.policy.ring_bits(sites, honest.noise.as_ref());
         let mut context = honest.clone();
         if let Some(tamper) = self.tamper {
             tamper(&mut context);
