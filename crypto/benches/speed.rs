@@ -3,7 +3,8 @@
 //! The floor of masking is the time in which the fastest kernel makes the key streams that it needs, in a buffer that
 //! stays in the first-level cache; that of unmasking adds one read of each upload at the speed of memory. Floors and
 //! measured pieces take turns, and of each the shortest time of many counts, so that load by others hits both alike.
-//! `docs/performance.md` says what the columns are. Settings: `BENCH=full` adds 10^8 coordinates.
+//! `docs/performance.md` says what the columns are. Settings: `BENCH=full` adds 10^8 coordinates, `BENCH=profile` shows only
+//! where the time goes.
 
 #![allow(missing_docs, reason = "a benchmark has no interface")]
 #![allow(
@@ -26,7 +27,8 @@ use std::time::{Duration, Instant};
 use konclave_crypto::aggregator::{Collecting, SumSink};
 use konclave_crypto::{Mode, RingVector, body_root};
 use konclave_mask_kernel::{
-    CHALLENGE_COLUMNS, CHUNK_LANES, ChallengeStream, Kernel, MaskStream, Sign, mask, open, pack, packed_bytes,
+    CHALLENGE_COLUMNS, CHUNK_LANES, ChallengeStream, Kernel, MaskStream, Sign, apply, mask, open, pack,
+    packed_bytes,
 };
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::json;
@@ -221,6 +223,59 @@ fn all_cores(n: usize, d: usize) -> serde_json::Value {
     json!({ "sites": n, "coordinates": d, "threads": threads, "one_s": one, "all_s": all })
 }
 
+/// Where the time of masking and of opening goes, part by part, each measured by itself.
+fn profile(floor: &mut Floor, n: usize, d: usize) -> serde_json::Value {
+    let streams = streams(n);
+    let mut chunk = vec![1_u32; CHUNK_LANES];
+    let in_cache = best(floor, || {
+        seconds(|| {
+            (0..d).step_by(CHUNK_LANES).for_each(|at| apply(&streams, at as u64, black_box(&mut chunk)))
+        })
+    });
+    let mut lanes = vec![1_u32; d];
+    let on_vector = best(floor, || seconds(|| apply(&streams, 0, black_box(&mut lanes))));
+    let packing = best(floor, || {
+        seconds(|| (0..d).step_by(CHUNK_LANES).for_each(|_| drop(black_box(pack(black_box(&chunk), BITS)))))
+    });
+    let pages = best(floor, || {
+        seconds(|| {
+            let mut fresh = vec![0_u8; packed_bytes(d, BITS)];
+            fresh.iter_mut().step_by(4096).for_each(|byte| *byte = 1);
+            drop(black_box(fresh));
+        })
+    });
+    let mask_all = best(floor, || seconds(|| drop(black_box(mask(&streams, &mut lanes, BITS)))));
+    let body = pack(&chunk, BITS);
+    let bodies = vec![body.as_slice(); n];
+    let none: [MaskStream; 0] = [];
+    let unpacking = best(floor, || {
+        seconds(|| {
+            (0..d).step_by(CHUNK_LANES).for_each(|_| open(&bodies, BITS, &none, 0, black_box(&mut chunk)))
+        })
+    });
+    let open_all = measure_unmask(floor, &streams, n, d);
+    let (mask_floor, read_floor) = (floor.mask(n, d), floor.unmask(0, n, d));
+    let parts = [
+        ("masking", mask_all),
+        ("  its floor: key stream", mask_floor),
+        ("  streams on a chunk in cache", in_cache),
+        ("  the vector's way from and to memory", on_vector - in_cache),
+        ("  packing a chunk in cache", packing),
+        ("  the new body's pages", pages),
+        ("opening, nobody dropped", open_all),
+        ("  its floor: key stream and reading", mask_floor + read_floor),
+        ("  streams on a chunk in cache", in_cache),
+        ("  unpacking and adding in cache", unpacking),
+        ("  reading, at the floor's speed", read_floor),
+    ];
+    println!("n={n} d={d}");
+    for (part, took) in parts {
+        println!("{part:<40} {:>9.2} ms {:>6.2} x floor of masking", took * 1e3, took / mask_floor);
+    }
+    let of_opening = |(index, (part, took)): (usize, (&str, f64))| json!({ "of": if index < 6 { "masking" } else { "opening" }, "part": part.trim(), "s": took });
+    json!({ "sites": n, "coordinates": d, "parts": parts.into_iter().enumerate().map(of_opening).collect::<Vec<_>>() })
+}
+
 fn header() {
     println!(
         "{:>4} {:>6} {:>7} | {:>9} {:>9} {:>5} | {:>9} {:>9} {:>5} | {:>9} {:>6} | {:>6}",
@@ -348,13 +403,18 @@ fn main() {
         opening_memory(number(1) as usize, number(2), FilePath::new(&arguments[at + 3]));
         return;
     }
-    let full = std::env::var("BENCH").is_ok_and(|setting| setting == "full");
+    let setting = std::env::var("BENCH").unwrap_or_default();
+    let full = setting == "full";
     let sizes: &[usize] =
         if full { &[100_000, 1_000_000, 10_000_000, 100_000_000] } else { &[100_000, 1_000_000, 10_000_000] };
     let folder = PathBuf::from(std::env::var("BENCH_OUT").unwrap_or_else(|_| "target/bench".into()));
     fs::create_dir_all(&folder).unwrap();
     let one = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
     let mut floor = Floor::new();
+    if setting == "profile" {
+        one.install(|| [8, 32].map(|n| profile(&mut floor, n, 10_000_000)));
+        return;
+    }
     let mut rows = Vec::new();
     println!("kernel: {}; b = {BITS}; one thread", Kernel::chosen().path());
     header();
@@ -369,12 +429,14 @@ fn main() {
     let all_cores = all_cores(32, 10_000_000);
     println!("the protocol's whole calls, one thread, nobody dropped");
     let whole: Vec<_> = [8, 32].map(|n| one.install(|| whole_calls(&mut floor, n, 1_000_000))).into();
+    println!("where the time goes, one thread");
+    let profile: Vec<_> = [8, 32].map(|n| one.install(|| profile(&mut floor, n, 10_000_000))).into();
     let memory = child(32, if full { 100_000_000 } else { 10_000_000 }, &folder);
     println!("opening uploads from files: {memory}");
     let report = json!({
         "kernel": Kernel::chosen().path().name(), "bits": BITS, "key_stream_bytes_per_s": floor.key_stream,
         "read_bytes_per_s": floor.read, "rows": rows, "all_cores": all_cores, "whole_calls": whole,
-        "opening_memory": memory,
+        "profile": profile, "opening_memory": memory,
     });
     fs::write(folder.join("speed.json"), serde_json::to_string_pretty(&report).unwrap()).unwrap();
 }

@@ -99,6 +99,22 @@ fn uploaded(developer: &PartnerClient, job: &JobId) -> BTreeSet<SiteId> {
     rounds.last().map(|round| round.uploaded.iter().cloned().collect()).unwrap_or_default()
 }
 
+/// Checks an opened sum. Of the known vectors a coordinate is rounded the other way in fewer than one of ten million draws
+/// (see [`known`]), which among so many happens; what is left of a mask would be off by more, and everywhere.
+fn assert_is_the_sum(opened: &[u8], expected: &[i32], sites: usize) {
+    let found: Vec<i32> = opened.as_chunks::<4>().0.iter().map(|word| i32::from_le_bytes(*word)).collect();
+    assert_eq!(found.len(), expected.len());
+    let off: Vec<i64> = found
+        .iter()
+        .zip(expected)
+        .map(|(found, expected)| i64::from(*found) - i64::from(*expected))
+        .filter(|difference| *difference != 0)
+        .collect();
+    assert!(off.iter().all(|difference| difference.abs() <= 2), "the opened sum is not the plain one");
+    let allowed = 3 + expected.len() * sites / 1_000_000;
+    assert!(off.len() <= allowed, "{} coordinates are off by one, {allowed} may be", off.len());
+}
+
 fn play(scale: &Scale) {
     let folder = tempfile::tempdir().unwrap();
     let plan = ["upload_seconds", "agree_seconds", "unmask_seconds"]
@@ -164,8 +180,9 @@ fn play(scale: &Scale) {
         weight += u64::from(given.weight);
     }
     let opening = &round.openings[0];
-    let bytes: Vec<u8> = sum.iter().flat_map(|value| value.to_le_bytes()).collect();
-    assert_eq!(opening.sum, Digest::of(&bytes), "the opened sum is not the plain one");
+    let opened = developer.get_bytes(&format!("/v1/blobs/{}", opening.sum)).unwrap();
+    assert_eq!(Digest::of(&opened), opening.sum);
+    assert_is_the_sum(&opened, &sum, agreed.len());
     assert_eq!(opening.weight, weight);
     let verification = round.verification.unwrap();
     assert_eq!(verification.accepted.len(), staying.len(), "every site that stayed has checked the sum");

@@ -47,7 +47,7 @@ pub fn apply<S: Borrow<MaskStream> + Sync>(streams: &[S], first: u64, lanes: &mu
 /// Applies all streams to a vector in place and packs it to `bits` bits a lane (1 to 32).
 #[must_use]
 pub fn mask<S: Borrow<MaskStream> + Sync>(streams: &[S], lanes: &mut [u32], bits: u8) -> Vec<u8> {
-    let mut body = vec![0; crate::packed_bytes(lanes.len(), bits)];
+    let mut body = crate::pages::zeros(crate::packed_bytes(lanes.len(), bits));
     let chunk = |(index, (chunk, body)): (usize, (&mut [u32], &mut [u8]))| {
         apply_to_chunk(streams, start(0, index), chunk);
         pack_into(chunk, bits, body);

@@ -8,8 +8,8 @@
 //! ([`Path`]). They give the same results; which one runs is decided once, at run time, and only after a self-test
 //! against the portable path ([`Kernel::chosen`]).
 //!
-//! This is the only crate of Konclave with `unsafe` code: calls of functions that need processor features, and loads
-//! and stores inside slices whose length was checked. It knows nothing of the protocol: what the keys are, that none is
+//! This is the only crate of Konclave with `unsafe` code: calls of functions that need processor features, loads and
+//! stores inside slices whose length was checked, and one advice to the system on a buffer's pages. It knows nothing of the protocol: what the keys are, that none is
 //! used twice, and what the lanes mean is its callers' business.
 //!
 //! All memory accesses and branches depend on lengths, positions and the public challenge, never on keys or lanes.
@@ -17,6 +17,7 @@
 mod chunks;
 mod kernel;
 mod packing;
+mod pages;
 mod portable;
 mod streams;
 #[cfg(target_arch = "x86_64")]

@@ -54,6 +54,7 @@ impl From<CoordinatorError> for ApiError {
             CoordinatorError::Roster(_)
             | CoordinatorError::Rebuild(_)
             | CoordinatorError::Context(_)
+            | CoordinatorError::Budget(_)
             | CoordinatorError::Statement(_) => Self::internal(error),
         }
     }

@@ -279,8 +279,8 @@ mod tests {
         /// What is planned for is never less than what a context costs.
         #[test]
         fn no_round_costs_more_than_planned(
-            clip_norm_micro in 1_u32..=1_000_000_000,
-            noise_multiplier_milli in 1_u32..=1_000_000,
+            clip_norm_micro in 1_u32..=1_000_000,
+            noise_multiplier_milli in 1_u32..=10_000,
             colluders in 0_u16..3,
             coordinates in 1_u64..=1 << 32,
             bits in 13_u8..=20,

@@ -47,6 +47,7 @@ fn job() -> Job {
         rounds_opened: 0,
         current_round: None,
         policy: rounds.digest(),
+        privacy: None,
         created_at: "2026-01-01T00:00:00Z".into(),
         entry: 1,
     }
@@ -56,7 +57,7 @@ fn answer(change: impl FnOnce(&mut Job), own: &str) -> Answer {
     let mut job = job();
     change(&mut job);
     let own = SitePolicy::parse("policy.toml", own).unwrap();
-    decide(&job, &"a".parse().unwrap(), &RoundPolicy::embedded().unwrap(), &own)
+    decide(&job, &"a".parse().unwrap(), &RoundPolicy::embedded().unwrap(), &own, PrivacyCost::NONE)
 }
 
 #[test]

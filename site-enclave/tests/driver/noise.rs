@@ -133,7 +133,8 @@ async fn a_site_consents_to_no_job_that_its_own_policy_or_its_account_does_not_c
     }
     let field = field(|_| {});
     let context = konclave_crypto::Digest::of(b"a round of another job");
-    std::fs::write(field.folders[0].join("privacy-spent"), format!("{context} job-0 1 900000000\n")).unwrap();
+    std::fs::write(field.folders[0].join("privacy-spent"), format!("{context} job-0 1 1500000000\n"))
+        .unwrap();
     let refused = answer(&field, 0).await;
     assert_eq!(refused.rule, "privacy.site_epsilon_milli", "{}", refused.detail);
 }

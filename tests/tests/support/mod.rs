@@ -11,6 +11,7 @@
 pub(crate) mod inside;
 pub(crate) mod job;
 pub(crate) mod known;
+pub(crate) mod player;
 
 use std::fmt::Write as _;
 use std::fs;

@@ -118,6 +118,7 @@ async fn the_job(State(door): State<Door>) -> Json<Job> {
         rounds_opened: 0,
         current_round: None,
         policy: gateway.policy.digest(),
+        privacy: None,
         created_at: "2026-01-01T00:00:00Z".into(),
         entry: 1,
     })
