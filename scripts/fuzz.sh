@@ -1,8 +1,8 @@
 #!/bin/bash
 # Runs every fuzz target of crypto and ledger for some seconds each: scripts/fuzz.sh CARGO SECONDS.
 #
-# libFuzzer's coverage needs no nightly compiler, only the flags that cargo-fuzz would pass; what is missing is the address
-# sanitizer, and there is no unsafe code to watch. Corpora and findings stay in target/fuzz/. A finding ends the run: its
+# libFuzzer's coverage needs no nightly compiler, only the flags that cargo-fuzz would pass. What is missing is the address
+# sanitizer: the one crate with unsafe code, crypto/kernel, checks all lengths before it and has tests of its own. Corpora and findings stay in target/fuzz/. A finding ends the run: its
 # input is in target/fuzz/CRATE/findings/, and the target's program run on it alone shows it again.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -18,6 +18,7 @@ pub fn scenarios() -> Vec<Scenario> {
         ops,
     };
     let begin = |same_model| Op::Begin { mode: Mode::Full, same_model };
+    let calm_run = || Op::Run { order: 0, deliveries: usize::MAX, drop: 0, duplicate: 0 };
     let run =
         |drop| Op::Run { order: 13_532_351_918_424_458_790, deliveries: usize::MAX, drop, duplicate: 0 };
     vec![
@@ -33,6 +34,25 @@ pub fn scenarios() -> Vec<Scenario> {
             false,
             vec![begin(true), Op::ArmSite { site: 1, at: CrashPoint::BeforeSending }, run(20), Op::Finish],
         ),
+        // A site that dies before it signs, and is not needed for the quorum, gives its shares all the same: it decides on
+        // the set when it is up again, whichever of proposal and request arrives first.
+        Scenario {
+            seed: 20_261_128_141_828_866,
+            ..calm(
+                9,
+                false,
+                vec![
+                    begin(false),
+                    calm_run(),
+                    Op::ArmSite { site: 3, at: CrashPoint::BeforeStoring },
+                    Op::CloseUploads,
+                    calm_run(),
+                    Op::CloseAgreement,
+                    calm_run(),
+                    Op::Finish,
+                ],
+            )
+        },
         // Whoever masked for the next round in a hostile gateway's context masks for no other context of that round.
         calm(
             2,

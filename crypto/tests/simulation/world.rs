@@ -395,13 +395,16 @@ impl World {
 
     /// Everything under way arrives, and sites that are up ask again until nothing is new.
     fn heal(&mut self) -> Result<(), Violation> {
+        // Twice: a site that signs on its own, too late to be heard, answers when it is asked the next time.
+        let mut quiet = 0;
         for _ in 0..PATIENCE {
             let state =
                 |world: &Self| (world.gateway.answered(), world.report.site_crashes, world.gateway.crashes);
             let before = state(self);
             self.poll()?;
             self.run(0, usize::MAX, 0, 0)?;
-            if !before.0.is_empty() && before == state(self) {
+            quiet = if !before.0.is_empty() && before == state(self) { quiet + 1 } else { 0 };
+            if quiet == 2 {
                 break;
             }
         }
