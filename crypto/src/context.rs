@@ -252,7 +252,13 @@ impl RoundContext {
         self.check_mask_graph(sites)?;
         self.encoding.validate(sites)?;
         match &self.noise {
-            Some(noise) => Ok(noise.validate(&self.encoding, self.fewest_summed(), sites)?),
+            Some(noise) => {
+                noise.validate(&self.encoding, self.fewest_summed(), sites)?;
+                let broken = (2 * threshold).saturating_sub(sites);
+                let colluders = noise.colluders;
+                let few = usize::from(colluders) < broken;
+                if few { Ok(()) } else { Err(PrivacyError::Colluders { colluders, broken }.into()) }
+            }
             None => Ok(()),
         }
     }

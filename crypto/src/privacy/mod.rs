@@ -43,6 +43,16 @@ pub enum PrivacyError {
         /// Sites in the smallest sum that may be opened.
         summed: usize,
     },
+    /// As many colluders as break the aggregation itself.
+    #[error(
+        "{colluders} colluding sites are not fewer than the {broken} that secure aggregation stands against"
+    )]
+    Colluders {
+        /// Colluding sites that the terms assume.
+        colluders: u16,
+        /// So many, with the gateway, can open single updates: `2t - n`.
+        broken: usize,
+    },
     /// The ring is too narrow for the sum and its noise.
     #[error("ring_bits {ring_bits} must be at least {needed} for {sites} sites with this noise")]
     RingBits {

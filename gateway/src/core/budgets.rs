@@ -22,33 +22,59 @@ pub enum BudgetError {
         /// Rounds that it allows.
         rounds: u32,
     },
-    /// That of one site over all jobs.
-    #[error("the privacy budget of {site} over all its jobs is too small: {over}")]
+    /// That of one site over all jobs. By how much is not told: it would tell partners of each other's jobs.
+    #[error("the privacy budget of {site} over all its jobs is too small")]
     Site {
         /// The site.
         site: SiteId,
-        /// By how much.
-        over: Overspent,
     },
 }
 
-/// Checks that a job that is asked for can open all its rounds.
+/// Checks that a job's own budget covers all the rounds that are asked for.
 ///
 /// # Errors
-/// [`BudgetError::Job`] for too many rounds, [`BudgetError::Site`] for the first invited site without the budget.
-pub(super) fn check_planned(
+/// [`BudgetError::Job`].
+pub(super) fn check_rounds(policy: &RoundPolicy, rounds: u32) -> Result<(), BudgetError> {
+    let Some(rules) = &policy.privacy else { return Ok(()) };
+    rules
+        .check(rules.cost_of(rounds), Scope::Job)
+        .map_err(|over| BudgetError::Job { over, rounds: rules.rounds_left(PrivacyCost::NONE, Scope::Job) })
+}
+
+/// Checks that every invited site's budget covers a job's rounds beside those of the jobs that it is in.
+///
+/// # Errors
+/// [`BudgetError::Site`] for the first that does not.
+pub(super) fn check_invited(
     state: &State,
     policy: &RoundPolicy,
     rounds: u32,
     invited: &BTreeSet<SiteId>,
 ) -> Result<(), BudgetError> {
-    let Some(rules) = &policy.privacy else { return Ok(()) };
-    let planned = rules.cost_of(rounds);
-    rules.check(planned, Scope::Job).map_err(|over| BudgetError::Job {
-        over,
-        rounds: rules.rounds_left(PrivacyCost::NONE, Scope::Job),
-    })?;
-    check_sites(state, policy, planned, invited)
+    match invited.iter().find(|site| !is_covered(state, policy, rounds, site)) {
+        Some(site) => Err(BudgetError::Site { site: site.clone() }),
+        None => Ok(()),
+    }
+}
+
+/// Whether a site's budget covers so many rounds beside those of the jobs that it is in.
+pub(super) fn is_covered(state: &State, policy: &RoundPolicy, rounds: u32, site: &SiteId) -> bool {
+    let Some(rules) = &policy.privacy else { return true };
+    let whole = state.privacy_spent(site).and(promised(state, site)).and(rules.cost_of(rounds));
+    rules.check(whole, Scope::Site).is_ok()
+}
+
+/// What the rounds still to come of a site's jobs will cost it, if none is aborted.
+fn promised(state: &State, site: &SiteId) -> PrivacyCost {
+    let of_site = |job: &&JobState| {
+        let sites = if job.cohort.is_empty() { &job.invited } else { &job.cohort };
+        !job.is_over() && sites.contains(site)
+    };
+    let to_come = |job: &JobState| {
+        let rules = state.policies.get(&job.policy)?.privacy?;
+        Some(rules.cost_of(job.request.rounds.saturating_sub(job.rounds_opened())))
+    };
+    state.jobs.values().filter(of_site).filter_map(to_come).sum()
 }
 
 /// Checks that a job's next round may cost so much.
@@ -66,24 +92,9 @@ pub(crate) fn check_round(
     rules
         .check(spent.and(cost), Scope::Job)
         .map_err(|over| BudgetError::Job { over, rounds: rules.rounds_left(spent, Scope::Job) })?;
-    check_sites(state, policy, cost, &job.cohort)
-}
-
-/// Whether a site's budget covers so much more.
-pub(super) fn is_covered(state: &State, policy: &RoundPolicy, site: &SiteId, cost: PrivacyCost) -> bool {
-    check_sites(state, policy, cost, [site]).is_ok()
-}
-
-fn check_sites<'a>(
-    state: &State,
-    policy: &RoundPolicy,
-    cost: PrivacyCost,
-    sites: impl IntoIterator<Item = &'a SiteId>,
-) -> Result<(), BudgetError> {
-    let Some(rules) = &policy.privacy else { return Ok(()) };
-    for site in sites {
-        let whole = state.privacy_spent(site).and(cost);
-        rules.check(whole, Scope::Site).map_err(|over| BudgetError::Site { site: site.clone(), over })?;
+    let is_over = |site: &&SiteId| rules.check(state.privacy_spent(site).and(cost), Scope::Site).is_err();
+    match job.cohort.iter().find(is_over) {
+        Some(site) => Err(BudgetError::Site { site: site.clone() }),
+        None => Ok(()),
     }
-    Ok(())
 }

@@ -2,15 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use konclave_crypto::privacy::PrivacyCost;
 use konclave_crypto::setup::MAX_SITES;
-use konclave_crypto::{Digest, JobId, MemberRole, SiteId};
+use konclave_crypto::{Digest, Encoding, JobId, MemberRole, SiteId, TensorEncoding};
 use konclave_ledger::canonical::canonical_json;
 use konclave_ledger::records::Record;
 use konclave_openapi::jobs::{NewJob, TaskKind};
 use konclave_policies::rounds::{RewardRules, RoundPolicy, almost_equal};
 
-use super::budgets::{BudgetError, check_planned, is_covered};
+use super::budgets::{BudgetError, check_invited, check_rounds, is_covered};
 use super::statements::field;
 use super::{App, Caller, CommandError, Entry};
 use crate::error::ApiError;
@@ -55,14 +54,12 @@ impl App {
         let model =
             model.ok_or_else(|| refuse("/model", "is not a registered model of your organisation"))?;
         check_request(&request, policy, model.heads)?;
+        let uncovered =
+            |at: &'static str| move |error: BudgetError| refuse(at, &format!("are not covered: {error}"));
+        check_rounds(policy, request.rounds).map_err(uncovered("/rounds"))?;
         let invited = invited(&state, &request, policy, self)?;
-        check_planned(&state, policy, request.rounds, &invited).map_err(|error| {
-            let at = match error {
-                BudgetError::Job { .. } => "/rounds",
-                BudgetError::Site { .. } => "/invited",
-            };
-            refuse(at, &format!("are not covered: {error}"))
-        })?;
+        check_invited(&state, policy, request.rounds, &invited).map_err(uncovered("/invited"))?;
+        check_noise(policy, model.coordinates, invited.len())?;
         if let Some(earlier) = Differenced::by(&state, None, &model.initial_parameters, &invited, policy) {
             return Err(refuse("/invited", &earlier.to_string()));
         }
@@ -164,6 +161,35 @@ fn check_request(request: &NewJob, policy: &RoundPolicy, heads: u16) -> Result<(
     Ok(())
 }
 
+/// Whether the noise that the rounds policy asks for fits a model and so many sites, or fewer.
+fn check_noise(policy: &RoundPolicy, coordinates: u64, sites: usize) -> Result<(), ApiError> {
+    let sites = u16::try_from(sites).unwrap_or(u16::MAX);
+    for summed in [policy.min_agreed, policy.scoring_batch_size].map(usize::from) {
+        let tensor = TensorEncoding { name: String::new(), len: coordinates, clip_micro: policy.clip_micro };
+        let mut encoding = Encoding {
+            tensors: vec![tensor],
+            quantisation_bits: policy.quantisation_bits,
+            ring_bits: 0,
+            weight_cap: policy.weight_cap,
+        };
+        let Some(terms) = policy.noise_terms(&encoding, summed) else { return Ok(()) };
+        encoding.ring_bits = policy.ring_bits(sites, Some(&terms));
+        if encoding.ring_bits > 32 {
+            let bits = encoding.ring_bits;
+            return Err(refuse(
+                "/model",
+                &format!(
+                    "does not fit the rounds policy: its noise takes a ring of {bits} bits, and 32 are the most"
+                ),
+            ));
+        }
+        terms
+            .validate(&encoding, summed, sites.into())
+            .map_err(|error| refuse("/model", &format!("does not fit the rounds policy: {error}")))?;
+    }
+    Ok(())
+}
+
 fn check_tasks(request: &NewJob, heads: u16) -> Result<(), ApiError> {
     if request.tasks.is_empty() {
         return Err(refuse("/tasks", "must name at least one task"));
@@ -235,8 +261,7 @@ fn invited(
     let mut invited = BTreeSet::new();
     if request.invited.is_empty() {
         // All who can: a site whose privacy budget is used up cannot.
-        let planned = policy.privacy.map_or(PrivacyCost::NONE, |rules| rules.cost_of(request.rounds));
-        let covered = |site: &SiteId| is_covered(state, policy, site, planned);
+        let covered = |site: &SiteId| is_covered(state, policy, request.rounds, site);
         invited.extend(state.sites.keys().filter(|site| able(site) && covered(site)).cloned());
     }
     for (index, site) in request.invited.iter().enumerate() {

@@ -47,6 +47,8 @@ pub(crate) fn job(app: &App, state: &JobState) -> Job {
         rule: consent.rule.clone(),
         statement: consent.statement,
     };
+    // Taken out first: what is left of a budget is searched for without the state's lock.
+    let policy = app.state().policies.get(&state.policy).cloned();
     Job {
         job: state.job.clone(),
         request: state.request.clone(),
@@ -59,7 +61,7 @@ pub(crate) fn job(app: &App, state: &JobState) -> Job {
         rounds_opened: state.rounds_opened(),
         current_round: state.current_round().filter(|_| !state.is_over()).map(|round| round.round),
         policy: state.policy,
-        privacy: app.state().policies.get(&state.policy).and_then(|policy| job_privacy(state, policy)),
+        privacy: policy.and_then(|policy| job_privacy(state, &policy)),
         created_at: state.created_at.clone(),
         entry: state.entry,
     }

@@ -83,7 +83,8 @@ impl SitePolicy {
         let limits = read_limits(&mut table, LIMITS)?;
         let (mut noise_required, mut privacy) = (false, BTreeMap::new());
         if let Some(mut own) = table.optional_table(PRIVACY_TABLE)? {
-            noise_required = own.optional_flag("required")?.unwrap_or(false);
+            // Whoever asks for so much noise does not mean that none will do as well.
+            noise_required = own.optional_flag("required")?.unwrap_or(true);
             privacy = read_limits(&mut own, PRIVACY_LIMITS)?;
             own.finish()?;
         }

@@ -49,7 +49,8 @@ impl<L: Learner> Site<L> {
         let accepted = member.config.rounds_policy.as_deref();
         let policies = RoundPolicies::open(member.disk.clone(), &member.folder, accepted, floors)?;
         let witness = Arc::new(Mutex::new(work::witness_of(&member)?));
-        let spending = Spending::open(member.disk.clone(), &member.folder.privacy_spent())?;
+        let new = JobStore::decided(member.folder.path())?.is_empty();
+        let spending = Spending::open(member.disk.clone(), &member.folder.privacy_spent(), new)?;
         let site = Arc::new(Self {
             member,
             learner: Arc::new(learner),

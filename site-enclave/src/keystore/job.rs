@@ -53,6 +53,14 @@ impl JobStore {
         Ok(Self { files: OnceFiles { job: job.clone(), disk, folder, journal } })
     }
 
+    /// Jobs in which the site ever decided anything, by their journals.
+    ///
+    /// # Errors
+    /// [`DiskError`].
+    pub fn decided(site_folder: &Path) -> Result<Vec<String>, DiskError> {
+        names(&site_folder.join("journal"))
+    }
+
     /// Jobs with state under the site's folder.
     ///
     /// # Errors

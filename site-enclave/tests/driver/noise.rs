@@ -145,6 +145,14 @@ async fn a_site_that_asks_for_noise_consents_to_no_exact_sums() {
     set_policy(&exact, 0, "required = true");
     let refused = answer(&exact, 0).await;
     assert_eq!((refused.decision, refused.rule.as_str()), (ConsentDecision::Refuse, "privacy.required"));
+    // Whoever asks for so much noise asks for noise, unless it says otherwise.
+    for (own, decision) in
+        [("colluders = 1", ConsentDecision::Refuse), ("required = false", ConsentDecision::Accept)]
+    {
+        let exact = Field::new();
+        set_policy(&exact, 0, own);
+        assert_eq!(answer(&exact, 0).await.decision, decision, "{own}");
+    }
     let with_noise = field(|_| {});
     set_policy(&with_noise, 0, "required = true");
     assert_eq!(answer(&with_noise, 0).await.decision, ConsentDecision::Accept);
