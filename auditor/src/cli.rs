@@ -52,6 +52,10 @@ enum Command {
         /// At least this many witnesses must have cosigned the checkpoint.
         #[arg(long, default_value_t = 0)]
         quorum: usize,
+        /// A folder of blobs, as a gateway keeps them or side by side under their digests: what entries name is checked
+        /// against those that are there. Batch sums and coalition models are as confidential as at an evaluator.
+        #[arg(long)]
+        blobs: Option<PathBuf>,
         /// Print the whole report as JSON.
         #[arg(long)]
         json: bool,
@@ -105,9 +109,9 @@ fn fail(message: &str) -> ExitCode {
 
 fn execute(command: Command, out: &mut String) -> Result<u8, AuditError> {
     match command {
-        Command::Verify { folder, origin, key, root, quorum, json, quiet } => {
+        Command::Verify { folder, origin, key, root, quorum, blobs, json, quiet } => {
             let bar = progress::bar(quiet);
-            let options = VerifyOptions { origin, key, root: root.map(ConsortiumRoot), quorum };
+            let options = VerifyOptions { origin, key, root: root.map(ConsortiumRoot), quorum, blobs };
             let report = verify(&Folder::open(&folder)?, &options, &mut |done, total| {
                 bar.set_length(total);
                 bar.set_position(done);

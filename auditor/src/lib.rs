@@ -1,9 +1,11 @@
 //! `konclave-audit`: checks a copy of Konclave's audit ledger without trusting whoever made it.
 //!
 //! It needs the files and nothing else: no gateway, no network, no index. It recomputes everything that can be
-//! recomputed, names the first bad entry, and says plainly what it had to take on trust. What it can't see from files
+//! recomputed, names the first bad entry, and says plainly what it had to take on trust. Rounds it recomputes too, as far as
+//! it has the documents, sums and models that entries name. What it can't see from files
 //! alone: whether others were shown another history. That is what the witnesses' cosignatures are for.
 
+mod blobs;
 mod checkpoint;
 mod claims;
 pub mod cli;
@@ -12,6 +14,7 @@ mod members;
 mod progress;
 mod prove;
 mod report;
+mod rounds;
 mod show;
 mod statements;
 mod surplus;
@@ -21,5 +24,6 @@ mod verify;
 pub use folder::{AuditError, Folder};
 pub use prove::prove;
 pub use report::{Cosigned, Defect, Finding, KeySource, Report};
+pub use rounds::{CheckTally, Gap, NotMade, RoundCheck};
 pub use show::show;
 pub use verify::{VerifyOptions, verify};

@@ -2,16 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use konclave_crypto::{ConsortiumRoot, MemberRole, MembershipCertificate, MembershipError, UnixSeconds};
+use konclave_crypto::{
+    ConsortiumRoot, MemberRole, Membership, MembershipCertificate, MembershipError, UnixSeconds,
+};
 use konclave_ledger::records::Record;
 use serde::Deserialize;
 use serde_json::Value;
 
-/// The root, as the caller or the log's first entry names it, and the roles of those it has certified so far.
+/// The root, as the caller or the log's first entry names it, and what it has certified so far.
 pub(crate) struct Members {
     pinned: Option<ConsortiumRoot>,
     published: Option<ConsortiumRoot>,
-    roles: BTreeMap<String, MemberRole>,
+    certified: BTreeMap<String, Membership>,
 }
 
 /// Why an entry about a member is not believed.
@@ -33,7 +35,7 @@ pub(crate) enum MemberFault {
 
 impl Members {
     pub(crate) const fn new(pinned: Option<ConsortiumRoot>) -> Self {
-        Self { pinned, published: None, roles: BTreeMap::new() }
+        Self { pinned, published: None, certified: BTreeMap::new() }
     }
 
     /// The root that certificates were checked under.
@@ -43,7 +45,12 @@ impl Members {
 
     /// Whether the root certified this member for this role, by the entries so far.
     pub(crate) fn is(&self, member: &str, role: MemberRole) -> bool {
-        self.roles.get(member) == Some(&role)
+        self.membership(member).is_some_and(|known| known.role == role)
+    }
+
+    /// What the root certified of this member, by the entries so far.
+    pub(crate) fn membership(&self, member: &str) -> Option<&Membership> {
+        self.certified.get(member)
     }
 
     /// Takes in an entry; most are about something else. `time` is when the ledger took it.
@@ -54,9 +61,9 @@ impl Members {
             if self.pinned.is_some_and(|pinned| pinned != root) {
                 return Err(MemberFault::OtherRoot);
             }
-            self.certified(gateway, MemberRole::Gateway, time)?;
+            self.verified(gateway, MemberRole::Gateway, time)?;
         } else if let Record::GatewayCertified { gateway } = record {
-            self.certified(gateway, MemberRole::Gateway, time)?;
+            self.verified(gateway, MemberRole::Gateway, time)?;
         } else if let Record::SiteEnrolled {
             site,
             legal_entity,
@@ -69,7 +76,7 @@ impl Members {
         {
             let needed =
                 if role == MemberRole::Evaluator.as_str() { MemberRole::Evaluator } else { MemberRole::Site };
-            let member = self.certified(certificate, needed, time)?.membership;
+            let member = self.verified(certificate, needed, time)?.membership;
             let differs = [
                 ("role", needed.as_str() != role),
                 ("site", member.site.as_str() != site),
@@ -80,12 +87,12 @@ impl Members {
             if let Some((field, _)) = differs.into_iter().find(|(_, differs)| *differs) {
                 return Err(MemberFault::Differs { field });
             }
-            self.roles.insert(site.clone(), needed);
+            self.certified.insert(site.clone(), member);
         }
         Ok(())
     }
 
-    fn certified(
+    fn verified(
         &self,
         certificate: &Value,
         role: MemberRole,

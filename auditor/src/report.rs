@@ -6,6 +6,8 @@ use std::ops::Range;
 use konclave_ledger::Hash;
 use serde::Serialize;
 
+use crate::rounds::{CheckTally, Gap, NotMade, Place, RoundCheck, RoundFault};
+
 /// Findings kept in full; more are only counted.
 const MAX_FINDINGS: usize = 100;
 
@@ -33,6 +35,8 @@ pub enum Defect {
     Quorum,
     /// A statement is missing, altered, not signed by the member, or says something else than the entry.
     Statement,
+    /// An entry of a round that breaks a rule, or that the evidence it names does not bear out.
+    Round,
     /// A file that doesn't belong to the ledger.
     Surplus,
 }
@@ -104,6 +108,8 @@ pub struct Report {
     pub tiles_checked: u64,
     /// Statements whose digest and signature were checked.
     pub statements_checked: u64,
+    /// What of the jobs' rounds was checked, and what could not be.
+    pub rounds: Vec<CheckTally>,
     /// What is wrong; at most 100.
     pub findings: Vec<Finding>,
     /// How many findings are not listed.
@@ -129,6 +135,7 @@ impl Report {
             entries_checked: 0,
             tiles_checked: 0,
             statements_checked: 0,
+            rounds: Vec::new(),
             findings: Vec::new(),
             findings_left_out: 0,
             notes: Vec::new(),
@@ -153,10 +160,66 @@ impl Report {
         });
     }
 
+    #[expect(clippy::indexing_slicing, reason = "it was found there, or put there")]
+    fn tally(&mut self, check: RoundCheck) -> &mut CheckTally {
+        let at = match self.rounds.binary_search_by_key(&check, |tally| tally.check) {
+            Ok(at) => at,
+            Err(at) => {
+                let tally = CheckTally { check, passed: 0, failed: 0, not_made: 0, gaps: Vec::new() };
+                self.rounds.insert(at, tally);
+                at
+            }
+        };
+        &mut self.rounds[at]
+    }
+
+    pub(crate) fn passed(&mut self, check: RoundCheck) {
+        self.tally(check).passed += 1;
+    }
+
+    pub(crate) fn failed(&mut self, check: RoundCheck, place: &Place<'_>, fault: &RoundFault) {
+        self.tally(check).failed += 1;
+        let Place { index, job, round } = place;
+        let round = round.map_or_else(String::new, |round| format!(", round {round}"));
+        let detail = format!("job {job}{round}: {fault} ({})", check.name());
+        self.add(Defect::Round, "the entry", *index..index + 1, detail);
+    }
+
+    pub(crate) fn not_made(&mut self, check: RoundCheck, place: &Place<'_>, reason: NotMade) {
+        let tally = self.tally(check);
+        tally.not_made += 1;
+        if tally.gaps.len() < MAX_FINDINGS {
+            let Place { index, job, round } = place;
+            tally.gaps.push(Gap { entry: *index, job: (*job).to_owned(), round: *round, reason });
+        }
+    }
+
     pub(crate) fn add_note(&mut self, note: impl Into<String>) {
         if self.notes.len() < MAX_FINDINGS {
             self.notes.push(note.into());
         }
+    }
+}
+
+impl Report {
+    /// One line a check: how often it passed, and why it could not be made.
+    fn show_rounds(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (place, tally) in self.rounds.iter().enumerate() {
+            let title = if place == 0 { "rounds" } else { "" };
+            write!(f, "  {title:<12} {:<18} {} passed", tally.check.name(), tally.passed)?;
+            if tally.failed > 0 {
+                write!(f, ", {} failed", tally.failed)?;
+            }
+            if tally.not_made > 0 {
+                write!(f, ", {} NOT MADE", tally.not_made)?;
+                let mut reasons: Vec<String> = tally.gaps.iter().map(|gap| gap.reason.to_string()).collect();
+                reasons.sort();
+                reasons.dedup();
+                write!(f, ": {}", reasons.join("; "))?;
+            }
+            writeln!(f)?;
+        }
+        Ok(())
     }
 }
 
@@ -196,6 +259,7 @@ impl fmt::Display for Report {
             "  checked      {} entries, {} tile files, {} statements",
             self.entries_checked, self.tiles_checked, self.statements_checked
         )?;
+        self.show_rounds(f)?;
         let witnesses: Vec<&str> =
             self.cosignatures.iter().map(|cosigned| cosigned.witness.as_str()).collect();
         let names = if witnesses.is_empty() { String::new() } else { format!(": {}", witnesses.join(", ")) };

@@ -1,5 +1,7 @@
 //! The walk over a ledger: every entry once, in order, in bounded memory.
 
+use std::path::PathBuf;
+
 use konclave_crypto::{ConsortiumRoot, UnixSeconds};
 use konclave_ledger::bundle;
 use konclave_ledger::checkpoint::Checkpoint;
@@ -14,6 +16,7 @@ use crate::checkpoint;
 use crate::folder::{AuditError, Folder};
 use crate::members::Members;
 use crate::report::{Defect, KeySource, Report};
+use crate::rounds::RoundAudit;
 use crate::statements::{Known, StatementCheck};
 use crate::surplus;
 use crate::tiles::TileCheck;
@@ -29,6 +32,8 @@ pub struct VerifyOptions {
     pub root: Option<ConsortiumRoot>,
     /// How many witnesses must have cosigned.
     pub quorum: usize,
+    /// A folder of blobs: documents, sums and models that entries name.
+    pub blobs: Option<PathBuf>,
 }
 
 /// Walks entries and collects what later checks need.
@@ -40,6 +45,7 @@ struct Walk<'a> {
     statements: StatementCheck<'a>,
     keys: EnrolledKeys,
     members: Members,
+    rounds: RoundAudit,
     unknown_actions: u64,
     latest: u64,
     origin: Option<Origin>,
@@ -74,6 +80,7 @@ pub fn verify(
         statements: StatementCheck::new(folder),
         keys: EnrolledKeys::default(),
         members: Members::new(options.root),
+        rounds: RoundAudit::new(options.blobs.clone()),
         unknown_actions: 0,
         latest: 0,
         origin: head.map(|head| head.origin.clone()),
@@ -202,6 +209,9 @@ impl Walk<'_> {
         let record = self.record(file, &leaf, time, report);
         let known = Known { keys: &self.keys, members: &self.members };
         self.statements.entry(&leaf, record.as_ref(), &known, report)?;
+        if let Some(record) = &record {
+            self.rounds.entry(&leaf, record, time, &self.members, report)?;
+        }
         for tile in self.frontier.push(stored) {
             // A full tile is one item of the level above.
             if let TileKind::Hashes { level } = tile.path.kind() {

@@ -64,6 +64,7 @@ fn pinned() -> VerifyOptions {
         origin: Some(log_key().name().clone()),
         root: Some(root()),
         quorum: 3,
+        ..VerifyOptions::default()
     }
 }
 

@@ -5,7 +5,7 @@
 
 use crate::digest::Digest;
 use crate::ids::SiteId;
-use crate::setup::Roster;
+use crate::setup::Signatories;
 use crate::transcript::Transcript;
 
 /// Most batches of one roster: exact contribution values need the 2^m coalitions of m batches.
@@ -13,7 +13,7 @@ pub const MAX_BATCHES: usize = 10;
 
 /// Every site by itself, in the roster's order: nothing but the sum over all agreed sites is opened.
 #[must_use]
-pub fn singletons(roster: &Roster) -> Vec<Vec<SiteId>> {
+pub fn singletons(roster: &impl Signatories) -> Vec<Vec<SiteId>> {
     roster.sites().map(|site| vec![site.clone()]).collect()
 }
 
@@ -24,9 +24,9 @@ pub fn singletons(roster: &Roster) -> Vec<Vec<SiteId>> {
 /// so nobody knows the batches before all keys are there; whoever advertises last can still try keys, which is why a
 /// job has one partition and not one for each round.
 #[must_use]
-pub fn scoring_batches(roster: &Roster, batch_size: u16) -> Vec<Vec<SiteId>> {
+pub fn scoring_batches(roster: &impl Signatories, batch_size: u16) -> Vec<Vec<SiteId>> {
     let size = usize::from(batch_size.max(1));
-    let count = (roster.len() / size).clamp(1, MAX_BATCHES);
+    let count = (roster.sites().len() / size).clamp(1, MAX_BATCHES);
     let mut order: Vec<(Digest, &SiteId)> = roster.sites().map(|site| (ticket(roster, site), site)).collect();
     order.sort();
     let mut batches = vec![Vec::new(); count];
@@ -41,7 +41,7 @@ pub fn scoring_batches(roster: &Roster, batch_size: u16) -> Vec<Vec<SiteId>> {
     batches
 }
 
-fn ticket(roster: &Roster, site: &SiteId) -> Digest {
+fn ticket(roster: &impl Signatories, site: &SiteId) -> Digest {
     Transcript::new("scoring-batches")
         .text(roster.job().as_str())
         .digest(&roster.digest())

@@ -15,7 +15,7 @@ use crate::ids::{JobId, RoundNumber, SiteId, UnixSeconds};
 use crate::mask_graph::{self, MaskGraph};
 use crate::membership::{ConsortiumRoot, MemberRole, MembershipCertificate, MembershipError};
 use crate::privacy::{NoiseTerms, PrivacyCost, PrivacyError};
-use crate::setup::Roster;
+use crate::setup::Signatories;
 use crate::transcript::Transcript;
 
 /// What a round opens.
@@ -230,14 +230,14 @@ impl RoundContext {
     ///
     /// # Errors
     /// [`ContextError`] names the broken rule.
-    pub fn validate(&self, roster: &Roster) -> Result<(), ContextError> {
+    pub fn validate(&self, roster: &impl Signatories) -> Result<(), ContextError> {
         if self.job != *roster.job() {
             return Err(ContextError::Job { context: self.job.clone(), roster: roster.job().clone() });
         }
         if self.roster != roster.digest() {
             return Err(ContextError::Roster);
         }
-        let sites = roster.len();
+        let sites = roster.sites().len();
         self.check_partition(roster)?;
         let threshold = usize::from(self.threshold);
         if threshold * 3 <= sites * 2 || threshold > sites {
@@ -278,14 +278,14 @@ impl RoundContext {
         self.noise.map(|noise| noise.cost(self.fewest_summed(), self.encoding.coordinates()))
     }
 
-    fn check_partition(&self, roster: &Roster) -> Result<(), ContextError> {
+    fn check_partition(&self, roster: &impl Signatories) -> Result<(), ContextError> {
         let mut seen = BTreeSet::new();
         for batch in &self.batches {
             if batch.is_empty() {
                 return Err(ContextError::Batches { site: None });
             }
             for site in batch {
-                if roster.index_of(site).is_none() || !seen.insert(site) {
+                if roster.identity_key(site).is_none() || !seen.insert(site) {
                     return Err(ContextError::Batches { site: Some(site.clone()) });
                 }
             }
@@ -328,8 +328,8 @@ impl RoundContext {
         }
     }
 
-    fn check_floor(&self, roster: &Roster, floor: &SiteFloor) -> Result<(), ContextError> {
-        let (sites, entities) = (roster.len(), roster.legal_entities());
+    fn check_floor(&self, roster: &impl Signatories, floor: &SiteFloor) -> Result<(), ContextError> {
+        let (sites, entities) = (roster.sites().len(), roster.legal_entities());
         if entities < usize::from(floor.min_sites) {
             return Err(ContextError::MinSites { found: entities, floor: floor.min_sites });
         }
@@ -458,7 +458,7 @@ impl SignedContext {
     pub fn verify(
         &self,
         root: &ConsortiumRoot,
-        roster: &Roster,
+        roster: &impl Signatories,
         now: UnixSeconds,
         floor: &SiteFloor,
     ) -> Result<VerifiedContext, ContextError> {

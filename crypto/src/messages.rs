@@ -9,7 +9,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 use crate::digest::Digest;
 use crate::identity::{IdentityKey, Signature};
 use crate::ids::SiteId;
-use crate::setup::Roster;
+use crate::setup::Signatories;
 use crate::text::{array_from_base64, base64_bytes, text_array, to_base64};
 use crate::transcript::Transcript;
 use crate::verification::SumAnnouncement;
@@ -69,7 +69,7 @@ pub struct SignedManifestHeader {
 impl SignedManifestHeader {
     /// Whether the site named in the header, as the roster knows it, signed the header.
     #[must_use]
-    pub fn verify(&self, roster: &Roster) -> bool {
+    pub fn verify(&self, roster: &impl Signatories) -> bool {
         signed_by(roster, &self.header.site, &self.header.transcript(), &self.signature)
     }
 }
@@ -165,7 +165,7 @@ impl AgreementSignature {
 
     /// Whether the site named in the message signed it.
     #[must_use]
-    pub fn verify(&self, roster: &Roster) -> bool {
+    pub fn verify(&self, roster: &impl Signatories) -> bool {
         let transcript = Self::transcript(&self.context, &self.site, &self.agreed_digest);
         signed_by(roster, &self.site, &transcript, &self.signature)
     }
@@ -297,7 +297,7 @@ impl UnmaskingResponse {
 
     /// Whether the site named in the response signed it.
     #[must_use]
-    pub fn verify(&self, roster: &Roster) -> bool {
+    pub fn verify(&self, roster: &impl Signatories) -> bool {
         signed_by(roster, &self.site, &self.transcript(), &self.signature)
     }
 }
@@ -383,7 +383,7 @@ impl SumTag {
 
     /// Whether the site named in the tag signed it.
     #[must_use]
-    pub fn verify(&self, roster: &Roster) -> bool {
+    pub fn verify(&self, roster: &impl Signatories) -> bool {
         signed_by(roster, &self.site, &self.transcript(), &self.signature)
     }
 }
@@ -456,11 +456,16 @@ impl SumVerdict {
 
     /// Whether the site named in the verdict signed it.
     #[must_use]
-    pub fn verify(&self, roster: &Roster) -> bool {
+    pub fn verify(&self, roster: &impl Signatories) -> bool {
         signed_by(roster, &self.site, &self.transcript(), &self.signature)
     }
 }
 
-fn signed_by(roster: &Roster, site: &SiteId, transcript: &Transcript, signature: &Signature) -> bool {
+fn signed_by(
+    roster: &impl Signatories,
+    site: &SiteId,
+    transcript: &Transcript,
+    signature: &Signature,
+) -> bool {
     roster.identity_key(site).is_some_and(|key| key.verifies_transcript(transcript, signature))
 }

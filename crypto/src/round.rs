@@ -6,14 +6,13 @@ use crate::context::RoundContext;
 use crate::digest::Digest;
 use crate::ids::SiteId;
 use crate::messages::SignedManifestHeader;
-use crate::setup::Roster;
+use crate::setup::{Roster, Signatories};
 
-/// A validated context with its digest and the roster it names.
-#[derive(Clone, Copy)]
-pub(crate) struct Round<'a> {
+/// A validated context with its digest and the roster it names, or what is known of that.
+pub(crate) struct Round<'a, S = Roster> {
     pub(crate) context: &'a RoundContext,
     pub(crate) digest: Digest,
-    pub(crate) roster: &'a Roster,
+    pub(crate) roster: &'a S,
 }
 
 /// What is wrong with a manifest header. The site that signed it is at fault, or whoever altered it on the way.
@@ -36,11 +35,11 @@ pub enum HeaderFault {
     BodyLength,
 }
 
-impl Round<'_> {
+impl<S: Signatories> Round<'_, S> {
     /// Checks one header by itself.
     pub(crate) fn check_header(&self, signed: &SignedManifestHeader) -> Result<(), HeaderFault> {
         let header = &signed.header;
-        if self.roster.index_of(&header.site).is_none() {
+        if self.roster.identity_key(&header.site).is_none() {
             return Err(HeaderFault::UnknownSite);
         }
         if header.context != self.digest {

@@ -21,8 +21,7 @@ use konclave_ledger::statements::{self, DataClass, DepositStatement, EvaluationS
 use konclave_ledger::{EntryDraft, Envelope, Hash};
 use zeroize::Zeroizing;
 
-use support::identity_seed;
-pub use support::{at, consent, draft, log_key, options, witness};
+pub use support::{at, consent, draft, identity_seed, log_key, options, witness};
 
 pub const EVALUATOR: &str = "evaluator";
 

@@ -62,6 +62,11 @@ impl<'a> ServerStep<'a> {
         Ok(Self { encoding, step: rate * f64::from(encoding.weight_cap) / weight as f64 })
     }
 
+    /// Coordinates of the model that it moves.
+    pub(super) fn coordinates(&self) -> u64 {
+        self.encoding.coordinates()
+    }
+
     /// Moves the coordinates from `first` on by the totals of all sums.
     ///
     /// # Errors

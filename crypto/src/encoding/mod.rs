@@ -7,6 +7,7 @@ mod apply;
 mod packing;
 mod quantise;
 mod ring_vector;
+mod stored;
 
 use std::collections::BTreeSet;
 
@@ -18,6 +19,8 @@ pub use packing::{PackingError, pack, packed_bytes, unpack};
 pub use quantise::{Quantised, quantise, quantise_within};
 pub use ring_vector::RingVector;
 pub(crate) use ring_vector::{centred, lane_mask, squared_norm};
+pub(crate) use stored::{COORDINATE_BYTES, READ_AT_ONCE, fill, words};
+pub use stored::{MoveError, Moved};
 
 use crate::transcript::Transcript;
 

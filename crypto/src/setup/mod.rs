@@ -9,8 +9,10 @@
 
 mod chains;
 mod roster;
+mod signatories;
 mod states;
 
 pub use chains::{ChainError, PairwiseChains};
 pub use roster::{KemPublicKey, KeyAdvertisement, MAX_SITES, Roster, RosterError};
+pub use signatories::{ListedRoster, Signatories};
 pub use states::{AwaitCiphertexts, AwaitRoster, KemCiphertext, SetupError, advertise};

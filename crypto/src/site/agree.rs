@@ -9,7 +9,7 @@ use crate::identity::IdentityKey;
 use crate::ids::SiteId;
 use crate::messages::{AgreementProposal, AgreementSignature, SignedManifestHeader};
 use crate::round::{HeaderFault, Round, conflicting_pairs};
-use crate::setup::Roster;
+use crate::setup::{Roster, Signatories};
 
 /// Why a proposal was not signed. The gateway that made it, or the named site, is at fault; nothing was revealed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -113,7 +113,7 @@ fn check<'a>(
     Ok(headers)
 }
 
-impl Round<'_> {
+impl<S: Signatories> Round<'_, S> {
     /// Checks a proposal by the rules that every site signs by, apart from what only one site knows.
     pub(crate) fn check_proposal<'a>(
         &self,

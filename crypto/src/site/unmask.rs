@@ -12,7 +12,7 @@ use crate::ids::SiteId;
 use crate::messages::{AgreementSignature, PairSeedShare, SealedShares, UnmaskingRequest, UnmaskingResponse};
 use crate::round::Round;
 use crate::sealing::{SealBinding, open};
-use crate::setup::Roster;
+use crate::setup::{Roster, Signatories};
 
 /// Why a request was not answered. The gateway that made it is at fault; nothing was revealed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -114,7 +114,7 @@ fn check(
     if mine && dealers.eq(named) { Ok(()) } else { Err(UnmaskError::Sealed) }
 }
 
-impl Round<'_> {
+impl<S: Signatories> Round<'_, S> {
     /// Checks that at least t of the uploaders signed one set: every signature given must count.
     pub(crate) fn check_signatures(
         &self,

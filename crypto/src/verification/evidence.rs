@@ -7,7 +7,7 @@ use crate::digest::Digest;
 use crate::ids::SiteId;
 use crate::messages::{AgreementEvidence, AgreementProposal, ManifestHeader};
 use crate::round::Round;
-use crate::setup::Roster;
+use crate::setup::Signatories;
 use crate::site::{AgreeError, UnmaskError};
 
 /// The agreed set of a round with what its sites committed to. Made only by a check of a quorum's signatures, or from
@@ -37,7 +37,11 @@ impl AgreementEvidence {
     ///
     /// # Errors
     /// [`EvidenceError`] names the first rule that is broken.
-    pub fn verify(&self, roster: &Roster, context: &VerifiedContext) -> Result<AgreedSet, EvidenceError> {
+    pub fn verify(
+        &self,
+        roster: &impl Signatories,
+        context: &VerifiedContext,
+    ) -> Result<AgreedSet, EvidenceError> {
         let round = Round { context: context.context(), digest: context.digest(), roster };
         let headers = round.check_proposal(&self.proposal)?;
         let uploaded = headers.keys().copied().cloned().collect();

@@ -1,6 +1,7 @@
 //! The check that everybody makes: the tags of the agreed sites against the announced sum.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Read};
 
 use sha2::{Digest as _, Sha256};
 
@@ -8,9 +9,10 @@ use super::{AgreedSet, AnnouncementFault, Challenge, RecomputedTag, SumAnnouncem
 use crate::aggregator::hash_coordinates;
 use crate::context::VerifiedContext;
 use crate::digest::Digest;
+use crate::encoding::{COORDINATE_BYTES, READ_AT_ONCE, fill, words};
 use crate::ids::SiteId;
 use crate::messages::SumTag;
-use crate::setup::Roster;
+use crate::setup::Signatories;
 
 /// Why an opened sum does not count as verified.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -73,7 +75,7 @@ impl SumCheck {
     /// # Errors
     /// [`Unverified`] if a tag is missing or does not hold.
     pub fn of_total(
-        roster: &Roster,
+        roster: &impl Signatories,
         context: &VerifiedContext,
         agreed: &AgreedSet,
         announcement: &SumAnnouncement,
@@ -93,7 +95,7 @@ impl SumCheck {
     /// [`Unverified`] if there is no such sum, or a tag is missing or does not hold.
     pub fn of_sum(
         index: usize,
-        roster: &Roster,
+        roster: &impl Signatories,
         context: &VerifiedContext,
         agreed: &AgreedSet,
         announcement: &SumAnnouncement,
@@ -109,7 +111,7 @@ impl SumCheck {
     }
 
     fn new(
-        roster: &Roster,
+        roster: &impl Signatories,
         context: &VerifiedContext,
         announcement: &SumAnnouncement,
         announced: VerifiedSum,
@@ -166,6 +168,26 @@ impl SumCheck {
         let lanes: Vec<u32> = coordinates.iter().map(|value| value.cast_unsigned()).collect();
         self.challenge.accumulate(self.taken, &lanes, &mut self.sums);
         self.taken += coordinates.len() as u64;
+    }
+
+    /// Takes a whole stored sum (little-endian i32), and says what [`Self::finish`] says.
+    ///
+    /// # Errors
+    /// Those of the reader; the inner ones are those of [`Self::finish`].
+    pub fn read(mut self, mut sum: impl Read) -> io::Result<Result<VerifiedSum, Unverified>> {
+        let mut bytes = vec![0; READ_AT_ONCE * COORDINATE_BYTES];
+        loop {
+            let read = fill(&mut sum, &mut bytes)?;
+            if !read.is_multiple_of(COORDINATE_BYTES) {
+                return Ok(Err(Unverified::Coordinates));
+            }
+            let coordinates: Vec<i32> =
+                words(&bytes, read).iter().map(|word| i32::from_le_bytes(*word)).collect();
+            self.take(&coordinates);
+            if read < bytes.len() {
+                return Ok(self.finish());
+            }
+        }
     }
 
     /// Says whether the sum is the sum of what the sites uploaded.
