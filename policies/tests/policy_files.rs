@@ -47,7 +47,7 @@ fn the_default_is_what_the_documents_say() {
     );
     assert_eq!((policy.batch_size, policy.complete_graph_sites), (1, 200));
     assert_eq!(changed("batch_size = 1", "batch_size = 3").unwrap().batch_size, 3);
-    assert_eq!((policy.quantisation_bits, policy.guard_bits), (16, 2));
+    assert_eq!((policy.quantisation_bits, policy.guard_bits), (15, 2));
     assert_eq!(policy.approved_purposes, names(&["admet-prediction"]));
     assert_eq!(policy.reward.participation_share_ppm, 100_000);
     assert_eq!(policy.data_class_weights.of(DataClass::InHuman), 1000);
@@ -88,7 +88,7 @@ fn mistakes_are_named_with_file_line_and_key() {
             "min_batch = 3",
         ),
         ("batch_size = 1", "batch_size = 2", "batch_size = 1", "batch_size", "scoring_batch_size = 3"),
-        ("weight_cap = 8192", "weight_cap = 32768", "weight_cap", "weight_cap", "quantisation_bits = 16"),
+        ("weight_cap = 8192", "weight_cap = 32768", "weight_cap", "weight_cap", "quantisation_bits = 15"),
         ("[\"admet-prediction\"]", "[]", "approved_purposes", "approved_purposes", "found an empty list"),
         (
             "[\"admet-prediction\"]",
@@ -175,7 +175,7 @@ fn a_looser_key_is_an_error_that_names_it() {
         ("min_batch = 2", "min_batch", "3 or more"),
         ("scoring_batch_size = 2", "scoring_batch_size", "3 or more"),
         ("clip_micro = 200001", "clip_micro", "200000 or less"),
-        ("quantisation_bits = 17", "quantisation_bits", "16 or less"),
+        ("quantisation_bits = 16", "quantisation_bits", "15 or less"),
         ("guard_bits = 1", "guard_bits", "2 or more"),
         ("weight_cap = 8193", "weight_cap", "8192 or less"),
         (
@@ -298,8 +298,8 @@ fn terms() -> JobTerms {
         min_batch: 3,
         scoring_batch_size: Some(3),
         clip_micro: 200_000,
-        quantisation_bits: 16,
-        ring_bits: quorum::ring_bits(16, 6, 2),
+        quantisation_bits: 15,
+        ring_bits: quorum::ring_bits(15, 6, 2),
         weight_cap: 8192,
     }
 }
@@ -322,7 +322,7 @@ fn a_job_is_refused_by_the_rule_it_breaks() {
         (Rule::MinBatch, |job| job.min_batch = 1),
         (Rule::ScoringBatchSize, |job| job.scoring_batch_size = Some(2)),
         (Rule::ClipMicro, |job| job.clip_micro += 1),
-        (Rule::QuantisationBits, |job| job.quantisation_bits = 17),
+        (Rule::QuantisationBits, |job| job.quantisation_bits = 16),
         (Rule::GuardBits, |job| job.ring_bits -= 1),
         (Rule::WeightCap, |job| job.weight_cap += 1),
     ];
@@ -353,7 +353,7 @@ fn every_size_up_to_twenty_sites_is_admitted() {
         let mut job = terms();
         job.sites = sites;
         job.threshold = quorum::threshold(sites);
-        job.ring_bits = quorum::ring_bits(16, sites, 2);
+        job.ring_bits = quorum::ring_bits(15, sites, 2);
         assert_eq!(check_job(&policy, &job), Ok(()), "{sites} sites");
         assert!((16..=32).contains(&job.ring_bits));
     }

@@ -175,7 +175,7 @@ mod tests {
             ("min_agreed = 5", "min_agreed = 4", "min_agreed"),
             ("min_batch = 3", "min_batch = 2", "min_batch"),
             ("clip_micro = 200000", "clip_micro = 200001", "clip_micro"),
-            ("quantisation_bits = 16", "quantisation_bits = 17", "quantisation_bits"),
+            ("quantisation_bits = 15", "quantisation_bits = 16", "quantisation_bits"),
             ("guard_bits = 2", "guard_bits = 1", "guard_bits"),
             ("weight_cap = 8192", "weight_cap = 8193", "weight_cap"),
             ("min_cohort = 5", "min_cohort = 8", ""),

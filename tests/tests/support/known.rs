@@ -18,7 +18,7 @@ use konclave_site::trainer::{
 
 /// The policy's figures that the known updates are made for; the tests check that the rounds use them.
 pub(crate) const CLIP_MICRO: u32 = 200_000;
-pub(crate) const QUANTISED_MAX: i32 = 32_767;
+pub(crate) const QUANTISED_MAX: i32 = 16_383;
 pub(crate) const WEIGHT_CAP: u32 = 8_192;
 
 /// How far a float may be from a multiple of the scale, in multiples.
