@@ -188,7 +188,7 @@ pub(crate) fn vector(index: usize) -> Vec<f32> {
 }
 
 pub(crate) fn expected_sum(sites: usize) -> Vec<i32> {
-    let largest = (1 << 15) - 1;
+    let largest = (1 << 14) - 1;
     let sign =
         |place: usize, index: usize| if (place + index).is_multiple_of(2) { largest } else { -largest };
     (0..COORDINATES).map(|place| (0..sites).map(|index| sign(place, index)).sum()).collect()

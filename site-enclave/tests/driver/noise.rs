@@ -75,7 +75,7 @@ async fn sums_have_noise_and_each_site_counts_what_it_costs_once() {
         assert_eq!(*weight, 3);
         coordinates.iter().zip(expected_sum(3)).all(|(found, exact)| (found - exact).abs() > 100)
     };
-    // Of a deviation of about 120,000 each of twelve values is beyond 100 but in one of a thousand draws.
+    // Of a deviation of about 60,000 each of twelve values is beyond 100 but in one of a thousand draws.
     assert!(gateway.opened.iter().filter(|sum| far(sum)).count() >= 1, "{:?}", gateway.opened);
     let cost = gateway.policy.privacy.unwrap().cost_of(2);
     for folder in &field.folders {
