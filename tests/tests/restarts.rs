@@ -95,10 +95,14 @@ impl Scene {
         self.exports += 1;
         let folder = self.folder.path().join(format!("export-{}", self.exports));
         self.auditor.export_ledger(&folder).unwrap();
-        let verified =
-            output(&self.consortium.programs.audit, &["verify".as_ref(), folder.as_os_str()]).unwrap();
+        let blobs = self.consortium.gateway_folder().join("blobs");
+        let words = ["verify".as_ref(), folder.as_os_str(), "--blobs".as_ref(), blobs.as_os_str()];
+        let verified = output(&self.consortium.programs.audit, &words).unwrap();
         let printed = String::from_utf8_lossy(&[verified.stdout, verified.stderr].concat()).into_owned();
         assert_eq!(verified.status.code(), Some(0), "{printed}");
+        // Everything that the gateway keeps of the rounds is there, and bears the entries out.
+        assert!(printed.contains("sums against tags"), "{printed}");
+        assert!(!printed.contains("is not in the folder"), "{printed}");
         assert!(Path::new(&folder).join("checkpoint").exists());
     }
 }

@@ -138,8 +138,13 @@ async fn of_evaluator(app: &App, job: &JobState, site: &SiteId) -> Result<Vec<Wo
         let now = app.clock().now();
         let wanted = needed(&job, app.blobs())?;
         let state = app.state();
+        // An evaluator checks what it scores against the tags.
+        let is_tagged =
+            |round: &RoundState| round.opened().is_some_and(|opened| opened.verification.tags().is_some());
         let open = wanted.into_iter().filter(|needed| {
-            now < needed.deadline && !is_scored(&state, &job, Some(&evaluator), &needed.parameters)
+            now < needed.deadline
+                && job.rounds.get(&needed.round).is_some_and(is_tagged)
+                && !is_scored(&state, &job, Some(&evaluator), &needed.parameters)
         });
         let item = |needed: super::evaluations::Needed| WorkItem::Evaluate {
             job: job.job.clone(),

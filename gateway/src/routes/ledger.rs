@@ -101,7 +101,8 @@ const MAX_LOOK: usize = 2000;
 ///
 /// Auditors, the council and the operator read every entry. Everyone else gets the entries that are common to the
 /// consortium (the ledger, the gateway's certificates, rounds policies, enrolments) and those about its own
-/// organisation: its deposits, clients, models and jobs, the jobs it is invited to, its consents and participation.
+/// organisation: its deposits, clients, models and jobs, the jobs it is invited to, its consents and participation;
+/// evaluators also those about rounds, which they check before they score.
 /// The others are left out, so that a page can hold fewer entries than asked for, even none, and still have a
 /// `next_cursor`.
 #[utoipa::path(

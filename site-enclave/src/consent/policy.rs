@@ -175,12 +175,16 @@ impl RoundPolicies {
         client: &GatewayClient,
         witness: &Mutex<Witness>,
     ) -> Result<Arc<RoundPolicy>, PolicyFault> {
-        let policy = self.find(digest, client, witness).await?;
+        let policy = self.proven(digest, client, witness).await?;
         self.floors.check(&policy).map_err(|below| PolicyFault::BelowFloor { policy: digest, below })?;
         Ok(policy)
     }
 
-    async fn find(
+    /// The same whatever the policy protects: for a member that gives no data.
+    ///
+    /// # Errors
+    /// [`PolicyFault`].
+    pub async fn proven(
         &self,
         digest: Digest,
         client: &GatewayClient,

@@ -13,11 +13,15 @@
 use konclave_crypto::{Digest, JobId, RoundNumber, VerifiedContext};
 use konclave_ledger::Leaf;
 use konclave_ledger::records::Record;
+use tokio::sync::Mutex;
 
 use super::error::StepError;
 use super::learner::Learner;
+use super::member::Member;
 use super::session::ABORTS_IN_A_ROW;
 use super::site::Site;
+use crate::client::GatewayClient;
+use crate::witness::Witness;
 
 /// Why the ledger gives no ground for a round. The gateway is at fault.
 #[derive(Debug, thiserror::Error)]
@@ -95,6 +99,11 @@ pub(super) struct Standing {
 }
 
 impl<L: Learner> Site<L> {
+    /// The ledger as this site's witness has seen it.
+    pub(super) fn ledger(&self) -> ProvenLedger<'_> {
+        ProvenLedger::new(&self.member, &self.witness)
+    }
+
     /// Checks that the ledger holds a context, and that the model it names is where the ledger says the job stands. Gives
     /// the round that the model came of; nothing for the developer's own.
     pub(super) async fn check_history(
@@ -104,7 +113,8 @@ impl<L: Learner> Site<L> {
     ) -> Result<Option<RoundNumber>, StepError> {
         let context = verified.context();
         let (job, round) = (&context.job, context.round);
-        let Standing { model: standing, came_of, ended } = self.standing(job, round, initial).await?;
+        let ledger = self.ledger();
+        let Standing { model: standing, came_of, ended } = ledger.standing(job, round, initial).await?;
         if context.model != standing {
             let (context, ledger) = (context.model, standing);
             return Err(HistoryFault::OtherModel { round, context, ledger }.into());
@@ -114,7 +124,7 @@ impl<L: Learner> Site<L> {
         }
         let digest = verified.digest();
         let wanted = |record: &Record| matches!(record, Record::RoundContext { context, .. } if context.0 == *digest.as_bytes());
-        match self.proven(job, round, "round.context", wanted).await? {
+        match ledger.entry(job, round, "round.context", wanted).await? {
             Some((index, _)) if index >= context.ledger_size => Ok(came_of),
             Some((index, _)) => {
                 let reason = "it stands before the head that the context names".to_owned();
@@ -125,6 +135,19 @@ impl<L: Learner> Site<L> {
                 Err(HistoryFault::Unrecorded { round, action, of }.into())
             }
         }
+    }
+}
+
+/// The ledger as this member's witness has seen it: entries count only with a proof.
+#[derive(Clone, Copy)]
+pub(super) struct ProvenLedger<'a> {
+    client: &'a GatewayClient,
+    witness: &'a Mutex<Witness>,
+}
+
+impl<'a> ProvenLedger<'a> {
+    pub(super) fn new(member: &'a Member, witness: &'a Mutex<Witness>) -> Self {
+        Self { client: &member.client, witness }
     }
 
     /// The model that the ledger's entries before a round lead to, and the entry that ended the round before.
@@ -152,11 +175,11 @@ impl<L: Learner> Site<L> {
 
     async fn ending(&self, job: &JobId, round: RoundNumber) -> Result<(u64, Ending), StepError> {
         if let Some((index, Record::RoundOpened { parameters_after, .. })) =
-            self.proven(job, round, "round.opened", |_| true).await?
+            self.entry(job, round, "round.opened", |_| true).await?
         {
             return Ok((index, Ending::Opened { after: Digest(parameters_after.0) }));
         }
-        match self.proven(job, round, "round.aborted", |_| true).await? {
+        match self.entry(job, round, "round.aborted", |_| true).await? {
             Some((index, _)) => Ok((index, Ending::Aborted)),
             None => {
                 let (action, of) = ("round.opened or round.aborted", "though a later one is to begin");
@@ -166,15 +189,14 @@ impl<L: Learner> Site<L> {
     }
 
     /// The first wanted entry of a round with an action, proven to be in the ledger and to be what it is asked for as.
-    pub(super) async fn proven(
+    pub(super) async fn entry(
         &self,
         job: &JobId,
         round: RoundNumber,
         action: &'static str,
         wanted: impl Fn(&Record) -> bool,
     ) -> Result<Option<(u64, Record)>, StepError> {
-        let client = &self.member.client;
-        for entry in client.round_entries(job, round, action).await? {
+        for entry in self.client.round_entries(job, round, action).await? {
             let index = entry.index;
             let wrong = |reason: String| StepError::from(HistoryFault::Entry { index, action, reason });
             let leaf = Leaf::parse(entry.leaf.as_bytes()).map_err(|error| wrong(error.to_string()))?;
@@ -184,7 +206,7 @@ impl<L: Learner> Site<L> {
                 return Err(wrong("it is about something else".to_owned()));
             }
             if wanted(&record) {
-                self.witness.lock().await.check_entry(client, index, entry.leaf.as_bytes()).await?;
+                self.witness.lock().await.check_entry(self.client, index, entry.leaf.as_bytes()).await?;
                 return Ok(Some((index, record)));
             }
         }
@@ -198,6 +220,7 @@ fn is_of(record: &Record, its_job: &JobId, its_round: RoundNumber) -> bool {
         record,
         Record::RoundContext { job, round, .. }
             | Record::RoundOpened { job, round, .. }
+            | Record::RoundTagged { job, round, .. }
             | Record::RoundAborted { job, round, .. }
             if job == its_job.as_str() && *round == its_round.get()
     )

@@ -22,6 +22,7 @@
 
 mod error;
 mod evaluate;
+mod evidence;
 mod history;
 mod learner;
 mod member;
@@ -29,6 +30,7 @@ mod opening;
 mod session;
 mod setup;
 mod site;
+mod sums;
 mod upload;
 mod verification;
 mod work;

@@ -4,41 +4,21 @@
 //! the model after it is the model before, moved by that sum. What was opened is what the ledger says, which is the same
 //! for all; everything else that a check needs proves itself by signatures and digests.
 
-use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use konclave_crypto::encoding::ServerStep;
-use konclave_crypto::messages::{AgreementEvidence, SumTag, SumVerdict, TagEvidence};
+use konclave_crypto::messages::{SumTag, SumVerdict, TagEvidence};
 use konclave_crypto::setup::Roster;
-use konclave_crypto::verification::{AgreedSet, OwnUpload, SumCheck, Unverified, recompute, tag};
+use konclave_crypto::verification::{AgreedSet, OwnUpload, SumCheck, Unverified, tag};
 use konclave_crypto::{Digest, JobId, RoundNumber, VerifiedContext};
-use konclave_ledger::records::{OpenedTotal, Record};
-use konclave_openapi::rounds::Round;
-use ring::digest::{Context, SHA256};
-use serde::de::DeserializeOwned;
 
 use super::error::{StepError, blob_folder, blocking};
 use super::learner::Learner;
 use super::session::Session;
 use super::site::Site;
+use super::{evidence, sums};
 use crate::keystore::JobStore;
-
-/// Most bytes of the evidence of one round: signed headers and tags of every site.
-const EVIDENCE_LIMIT: u64 = 64 << 20;
-/// Coordinates read at once.
-const READ_AT_ONCE: usize = 1 << 17;
-
-/// What the ledger says was opened in a round.
-struct OpenedEntry {
-    context: Digest,
-    announcement: Digest,
-    total: OpenedTotal,
-    before: Digest,
-    after: Digest,
-    scoring: bool,
-}
 
 impl<L: Learner> Site<L> {
     /// Sends this site's tag of an opened sum; makes it first, once.
@@ -66,9 +46,9 @@ impl<L: Learner> Site<L> {
         };
         let signed = store.agreed(round)?.map(|agreed| agreed.signature.agreed_digest);
         let (roster, context) = self.context_of(job, round, store, &masked).await?;
-        let entry = self.opened_entry(job, round).await?;
+        let entry = self.ledger().opened(job, round).await?;
         let view = self.member.client.round(job, round).await?;
-        let agreed = self.agreed_set(round, &view, &roster, &context).await?;
+        let agreed = evidence::agreed_set(&self.member, &view, &roster, &context).await?;
         let request = self.member.client.tagging(job, round, self.member.site()).await?;
         if request.announcement.digest() != entry.announcement || context.digest() != entry.context {
             let what = "an announcement that the ledger holds";
@@ -76,7 +56,7 @@ impl<L: Learner> Site<L> {
         }
         let (member, body) = (Arc::clone(&self.member), masked.body);
         let tagging = move || -> Result<SumTag, StepError> {
-            let file = open_file(&body)?;
+            let file = sums::open_file(&body)?;
             let (site, key) = (member.site(), &member.keys.identity);
             let upload = OwnUpload { site, key, signed, body: BufReader::with_capacity(1 << 16, file) };
             tag(&roster, &context, &agreed, &request, upload)
@@ -98,7 +78,7 @@ impl<L: Learner> Site<L> {
             Some(accepted) => accepted,
             None => self.check_sum(&session, &roster, round, &mut store).await?,
         };
-        let entry = self.opened_entry(job, round).await?;
+        let entry = self.ledger().opened(job, round).await?;
         let (site, key) = (self.member.site(), &self.member.keys.identity);
         let verdict = SumVerdict::sign(entry.context, site.clone(), entry.announcement, accepted, key);
         Ok(self.member.client.send_verdict(job, round, site, &verdict).await?)
@@ -119,12 +99,12 @@ impl<L: Learner> Site<L> {
             if store.verdict(round) == Some(false) {
                 return Err(StepError::WrongSum { round });
             }
-            let entry = self.opened_entry(&job, round).await?;
+            let entry = self.ledger().opened(&job, round).await?;
             if store.has_verified(round, entry.after) {
                 break;
             }
             unchecked.push((round, entry.scoring));
-            next = self.standing(&job, round, initial).await?.came_of;
+            next = self.ledger().standing(&job, round, initial).await?.came_of;
         }
         for (round, scoring) in unchecked.into_iter().rev() {
             match self.check_sum(session, roster, round, store).await {
@@ -153,20 +133,17 @@ impl<L: Learner> Site<L> {
         store: &mut JobStore,
     ) -> Result<bool, StepError> {
         let job = roster.job().clone();
-        let entry = self.opened_entry(&job, round).await?;
+        let entry = self.ledger().opened(&job, round).await?;
         let view = self.member.client.round(&job, round).await?;
         let context = self.verify(session, roster, round, &view.context)?;
         if context.digest() != entry.context {
             return Err(StepError::ContextField { round, field: "digest" });
         }
-        let standing = self.standing(&job, round, session.manifest.initial_parameters).await?;
-        let agreed = self.agreed_set(round, &view, roster, &context).await?;
+        let standing = self.ledger().standing(&job, round, session.manifest.initial_parameters).await?;
+        let agreed = evidence::agreed_set(&self.member, &view, roster, &context).await?;
         let tags = view.verification.as_ref().and_then(|verification| verification.tags);
         let tags = tags.ok_or(StepError::NoEvidence { round, what: "the tags" })?;
-        let evidence: TagEvidence = self.document(round, "tags", tags).await?;
-        if evidence.announcement.digest() != entry.announcement {
-            return Err(StepError::NoEvidence { round, what: "tags for the sum in the ledger" });
-        }
+        let evidence = evidence::tags(&self.member, round, tags, entry.announcement).await?;
         // What the ledger's entry adds to the announcement that the tags are for: from which model the sum moves on, and
         // how far.
         let consistent = entry.before == standing.model
@@ -193,12 +170,16 @@ impl<L: Learner> Site<L> {
         let (rate, roster) = (session.request.server_rate_micro, Arc::clone(roster));
         let (after, told) = (entry.after, job.clone());
         let check = move || -> Result<bool, StepError> {
-            let checked = check_files(&roster, &context, &agreed, &evidence, &total, &bodies);
+            let checked = check_total(&roster, &context, &agreed, &evidence, &total, &bodies);
             for body in &bodies {
-                forget(body);
+                sums::forget(body);
             }
             let right = match checked? {
-                Ok(()) => moved(&context, &before, &total, entry.total.weight, rate)? == Some(entry.after),
+                Ok(()) => {
+                    let encoding = &context.context().encoding;
+                    let sums = std::slice::from_ref(&total);
+                    sums::moved(encoding, &before, sums, entry.total.weight, rate)? == Some(entry.after)
+                }
                 Err(source @ Unverified::Missing { .. }) => {
                     return Err(StepError::Unverified { round, source });
                 }
@@ -207,7 +188,7 @@ impl<L: Learner> Site<L> {
                     false
                 }
             };
-            forget(&total);
+            sums::forget(&total);
             Ok(right)
         };
         let right = blocking("checking the opened sum", check).await??;
@@ -225,61 +206,10 @@ impl<L: Learner> Site<L> {
         }
         Ok(right)
     }
-
-    /// What the ledger says was opened.
-    async fn opened_entry(&self, job: &JobId, round: RoundNumber) -> Result<OpenedEntry, StepError> {
-        match self.proven(job, round, "round.opened", |_| true).await? {
-            Some((
-                _,
-                Record::RoundOpened {
-                    context,
-                    total,
-                    announcement,
-                    parameters_before,
-                    parameters_after,
-                    coalitions,
-                    ..
-                },
-            )) => Ok(OpenedEntry {
-                context: Digest(context.0),
-                announcement: Digest(announcement.0),
-                total,
-                before: Digest(parameters_before.0),
-                after: Digest(parameters_after.0),
-                scoring: coalitions.is_some(),
-            }),
-            Some(_) | None => Err(StepError::NoEvidence { round, what: "a ledger entry of the opening" }),
-        }
-    }
-
-    async fn agreed_set(
-        &self,
-        round: RoundNumber,
-        view: &Round,
-        roster: &Roster,
-        context: &VerifiedContext,
-    ) -> Result<AgreedSet, StepError> {
-        let missing = StepError::NoEvidence { round, what: "the signatures on the agreed set" };
-        let digest = view.agreement_evidence.ok_or(missing)?;
-        let evidence: AgreementEvidence = self.document(round, "evidence of the agreed set", digest).await?;
-        evidence.verify(roster, context).map_err(|source| StepError::Evidence { round, source })
-    }
-
-    async fn document<T: DeserializeOwned>(
-        &self,
-        round: RoundNumber,
-        what: &'static str,
-        digest: Digest,
-    ) -> Result<T, StepError> {
-        let blobs = blob_folder(&self.member.disk, &self.member.folder)?;
-        let path = self.member.client.fetch_blob(digest, &blobs, EVIDENCE_LIMIT).await?;
-        let bytes = self.member.disk.read(&path)?.unwrap_or_default();
-        serde_json::from_slice(&bytes).map_err(|source| StepError::Unreadable { round, what, source })
-    }
 }
 
 /// The tags, those computed from bodies included, against the total.
-fn check_files(
+fn check_total(
     roster: &Roster,
     context: &VerifiedContext,
     agreed: &AgreedSet,
@@ -287,99 +217,13 @@ fn check_files(
     total: &Path,
     bodies: &[PathBuf],
 ) -> Result<Result<(), Unverified>, StepError> {
-    let announcement = &evidence.announcement;
-    let mut recomputed = Vec::with_capacity(bodies.len());
-    for (upload, body) in evidence.uploads.iter().zip(bodies) {
-        let body = BufReader::with_capacity(1 << 16, open_file(body)?);
-        match recompute(context, agreed, announcement, &upload.site, &upload.opened, body) {
-            Ok(tag) => recomputed.push(tag),
-            Err(reason) => {
-                tracing::error!("what was given to compute the tag of {} is refused: {reason}", upload.site);
-                return Ok(Err(Unverified::Tag { site: upload.site.clone() }));
-            }
-        }
-    }
-    let check = SumCheck::of_total(roster, context, agreed, announcement, &evidence.tags, &recomputed);
-    let mut check = match check {
-        Ok(check) => check,
+    let recomputed = match sums::recomputed(context, agreed, evidence, bodies)? {
+        Ok(recomputed) => recomputed,
         Err(reason) => return Ok(Err(reason)),
     };
-    let mut file = open_file(total)?;
-    let mut bytes = vec![0; READ_AT_ONCE * 4];
-    loop {
-        let count = fill(&mut file, &mut bytes).map_err(|source| unreadable(total, source))?;
-        let read = bytes.get(..count).unwrap_or_default();
-        let coordinates: Vec<i32> =
-            read.as_chunks::<4>().0.iter().map(|word| i32::from_le_bytes(*word)).collect();
-        check.take(&coordinates);
-        if count < bytes.len() {
-            return Ok(check.finish().map(|_| ()));
-        }
-    }
-}
-
-/// The digest of the parameters that a total leads to; nothing if it leads out of the finite numbers.
-fn moved(
-    context: &VerifiedContext,
-    before: &Path,
-    total: &Path,
-    weight: u64,
-    rate: u32,
-) -> Result<Option<Digest>, StepError> {
-    let Ok(step) = ServerStep::new(&context.context().encoding, weight, rate) else { return Ok(None) };
-    let (mut before_file, mut total_file) = (open_file(before)?, open_file(total)?);
-    let (mut parameters, mut sums) = (vec![0; READ_AT_ONCE * 4], vec![0; READ_AT_ONCE * 4]);
-    let mut hash = Context::new(&SHA256);
-    let mut first = 0;
-    loop {
-        let count = fill(&mut before_file, &mut parameters).map_err(|source| unreadable(before, source))?;
-        let summed = fill(&mut total_file, &mut sums).map_err(|source| unreadable(total, source))?;
-        if count != summed {
-            return Ok(None);
-        }
-        let words = |bytes: &[u8]| bytes.get(..count).unwrap_or_default().as_chunks::<4>().0.to_vec();
-        let mut model: Vec<f32> = words(&parameters).into_iter().map(f32::from_le_bytes).collect();
-        let totals: Vec<i64> =
-            words(&sums).into_iter().map(|word| i64::from(i32::from_le_bytes(word))).collect();
-        if step.apply(first, &mut model, &totals).is_err() {
-            return Ok(None);
-        }
-        model.iter().for_each(|value| hash.update(&value.to_le_bytes()));
-        first += model.len() as u64;
-        if count < parameters.len() {
-            break;
-        }
-    }
-    let mut digest = [0; 32];
-    digest.copy_from_slice(hash.finish().as_ref());
-    Ok(Some(Digest(digest)))
-}
-
-/// Reads until the buffer is full or the file ends.
-fn fill(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        match file.read(rest) {
-            Ok(0) => break,
-            Ok(count) => filled += count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(filled)
-}
-
-fn open_file(path: &Path) -> Result<File, StepError> {
-    File::open(path).map_err(|source| unreadable(path, source))
-}
-
-fn unreadable(path: &Path, source: io::Error) -> StepError {
-    crate::keystore::DiskError { doing: "read", path: path.to_path_buf(), source }.into()
-}
-
-/// Removes what is not needed again; a file that stays is removed with the cache.
-fn forget(path: &Path) {
-    if let Err(error) = std::fs::remove_file(path) {
-        tracing::debug!("{} stays: {error}", path.display());
+    let announcement = &evidence.announcement;
+    match SumCheck::of_total(roster, context, agreed, announcement, &evidence.tags, &recomputed) {
+        Ok(check) => Ok(sums::read(check, total)?.map(drop)),
+        Err(reason) => Ok(Err(reason)),
     }
 }

@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use konclave_crypto::JobId;
 use konclave_openapi::models::ModelManifest;
+use konclave_site::cli::Role;
 use konclave_site::client::EgressLine;
 use konclave_site::config::{ConfigFlags, SiteConfig, SiteFolder};
 use konclave_site::data::TaskSpec;
-use konclave_site::driver::{Learner, LearnerFault, Site, SiteError};
+use konclave_site::deposit::DepositFacts;
+use konclave_site::driver::{Evaluator, Examiner, Learner, LearnerFault, Scores, Site, SiteError};
 use konclave_site::trainer::{
     LocalDelta, LocalUpdate, TrainError, TrainProgress, TrainingReport, TrainingTask,
 };
@@ -20,6 +22,7 @@ use crate::support::Pki;
 use crate::support::gateway::{COORDINATES, Gateway, router};
 
 const SITES: [&str; 4] = ["site-a", "site-b", "site-c", "site-d"];
+const EVALUATOR: &str = "evaluator";
 
 /// All that the sites of all tests have logged.
 static LOG: Mutex<String> = Mutex::new(String::new());
@@ -73,11 +76,26 @@ impl LocalUpdate for KnownVector {
     }
 }
 
+/// Scores a model by its first coordinate, so that the score tells which model it was.
+struct FirstCoordinate;
+
+impl Examiner for FirstCoordinate {
+    fn examine(&self, _: &Path, parameters: &[f32], _: &[TaskSpec]) -> Result<Scores, LearnerFault> {
+        #[expect(clippy::cast_possible_truncation, reason = "the coordinate is a small number")]
+        let utility_micro = (f64::from(parameters[0]) * 1e6).round() as i64;
+        Ok(Scores { utility_micro, metrics: Vec::new() })
+    }
+
+    fn deposit(&self) -> Option<DepositFacts> {
+        None
+    }
+}
+
 /// A gateway and its sites.
 pub(crate) struct Field {
     pub(crate) gateway: Arc<Mutex<Gateway>>,
     pub(crate) folders: Vec<PathBuf>,
-    _keep: tempfile::TempDir,
+    keep: tempfile::TempDir,
 }
 
 impl Field {
@@ -118,7 +136,22 @@ impl Field {
                 folder
             })
             .collect();
-        Self { gateway, folders, _keep: keep }
+        Self { gateway, folders, keep }
+    }
+
+    /// Adds an evaluator, and runs it.
+    pub(crate) fn start_evaluator(&mut self) -> JoinHandle<Result<(), SiteError>> {
+        let pki = Pki::new(EVALUATOR);
+        let address = pki.serve(router(&self.gateway, EVALUATOR));
+        let folder = self.keep.path().join(EVALUATOR);
+        let mut gateway = self.gateway.lock().unwrap();
+        gateway.enrol_as(Role::Evaluator, &pki, EVALUATOR, address, &folder);
+        gateway.evaluator = Some(EVALUATOR.parse().unwrap());
+        drop(gateway);
+        let folder = SiteFolder::new(&folder);
+        let flags = ConfigFlags { poll_seconds: Some(1), witness_seconds: Some(1), ..ConfigFlags::default() };
+        let config = SiteConfig::load(&folder, &flags).unwrap();
+        tokio::spawn(Evaluator::run(folder, config, FirstCoordinate, std::future::pending()))
     }
 
     /// The gateway's job, which no other field has.

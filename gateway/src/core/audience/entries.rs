@@ -21,6 +21,8 @@ pub enum EntryAudience {
     Everyone,
     /// These organisations'.
     Organisations(BTreeSet<String>),
+    /// These organisations' and the evaluators': a round, whose sums evaluators check before they score what came of it.
+    Round(BTreeSet<String>),
     /// Only for those who may read all of the ledger.
     Verifiers,
 }
@@ -43,21 +45,25 @@ impl EntryAudience {
             | Record::RosterFixed { job, .. }
             | Record::JobStarted { job }
             | Record::JobAborted { job, .. }
-            | Record::JobFinished { job, .. }
-            | Record::RoundContext { job, .. }
+            | Record::JobFinished { job, .. } => Self::Organisations(participants(state, job)),
+            Record::RoundContext { job, .. }
             | Record::RoundAgreed { job, .. }
             | Record::RoundOpened { job, .. }
             | Record::RoundTagged { job, .. }
             | Record::RoundVerified { job, .. }
-            | Record::RoundAborted { job, .. } => participants(state, job),
+            | Record::RoundAborted { job, .. } => Self::Round(participants(state, job)),
             Record::ConsentGiven { job, site, .. }
             | Record::ConsentRefused { job, site, .. }
-            | Record::ParticipationRecorded { job, site, .. } => about(state, job, [site]),
-            Record::EvaluationRecorded { job, evaluator, .. } => about(state, job, [evaluator]),
+            | Record::ParticipationRecorded { job, site, .. } => {
+                Self::Organisations(about(state, job, [site]))
+            }
+            Record::EvaluationRecorded { job, evaluator, .. } => {
+                Self::Organisations(about(state, job, [evaluator]))
+            }
             // A site reads its own rows at GET /v1/jobs/{job}/contributions; from all of them, or from the scores
             // beside them, follow the others'.
             Record::ContributionScored { job, .. } | Record::RewardStated { job, .. } => {
-                about(state, job, [])
+                Self::Organisations(about(state, job, []))
             }
             Record::LedgerExported { .. } => Self::Verifiers,
         }
@@ -70,15 +76,15 @@ fn legal_entities<'a>(state: &State, sites: impl IntoIterator<Item = &'a String>
 }
 
 /// The organisation that asked for the job, and the sites'.
-fn about<'a>(state: &State, job: &str, sites: impl IntoIterator<Item = &'a String>) -> EntryAudience {
+fn about<'a>(state: &State, job: &str, sites: impl IntoIterator<Item = &'a String>) -> BTreeSet<String> {
     let known = job.parse::<JobId>().ok().and_then(|job| state.jobs.get(&job));
     let mut organisations = legal_entities(state, sites);
     organisations.extend(known.map(|job| job.organisation.clone()));
-    EntryAudience::Organisations(organisations)
+    organisations
 }
 
 /// The organisation that asked for the job, and those of the sites it invites.
-fn participants(state: &State, job: &str) -> EntryAudience {
+fn participants(state: &State, job: &str) -> BTreeSet<String> {
     let known = job.parse::<JobId>().ok().and_then(|job| state.jobs.get(&job));
     let invited: Vec<String> = known.iter().flat_map(|job| &job.invited).map(ToString::to_string).collect();
     about(state, job, &invited)
@@ -89,6 +95,7 @@ fn participants(state: &State, job: &str) -> EntryAudience {
 pub struct EntryReader {
     whole: bool,
     common: bool,
+    scores: bool,
     own: Option<String>,
 }
 
@@ -101,6 +108,7 @@ impl EntryReader {
         Self {
             whole: may(authorizer, principal, Action::ExportLedger, &Action::ExportLedger.on("ledger", None)),
             common: may_read(None),
+            scores: may(authorizer, principal, Action::Evaluate, &Action::Evaluate.on("evaluation", None)),
             own: may_read(Some(&principal.organisation)).then(|| principal.organisation.clone()),
         }
     }
@@ -114,10 +122,13 @@ impl EntryReader {
         let parsed = Leaf::parse(stored).ok().and_then(|leaf| Record::parse(&leaf.action, &leaf.record).ok());
         match parsed.map(|record| EntryAudience::of(&record, state)) {
             Some(EntryAudience::Everyone) => self.common,
-            Some(EntryAudience::Organisations(owners)) => {
-                self.own.as_ref().is_some_and(|own| owners.contains(own))
-            }
+            Some(EntryAudience::Organisations(owners)) => self.is_among(&owners),
+            Some(EntryAudience::Round(owners)) => self.common && self.scores || self.is_among(&owners),
             Some(EntryAudience::Verifiers) | None => false,
         }
+    }
+
+    fn is_among(&self, owners: &BTreeSet<String>) -> bool {
+        self.own.as_ref().is_some_and(|own| owners.contains(own))
     }
 }

@@ -1,10 +1,14 @@
 //! The evaluator: measures global models and coalitions on the deposited benchmark data, and signs what it found.
 //!
 //! It is no oracle: it answers the questions of rounds whose context the consortium's gateway signed, each once, as
-//! [`record`] says, and with numbers of four decimals.
+//! [`record`] says, and with numbers of four decimals. Nor does it score what it is given: parameters must follow from
+//! what the sites uploaded, as far as [`check`] can tell.
 
+mod check;
 mod record;
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use konclave_crypto::{Digest, JobId, MemberRole, RoundNumber, SiteId};
@@ -13,9 +17,11 @@ use konclave_ledger::dsse::Envelope;
 use konclave_ledger::statements::{self, EvaluationStatement, TaskMetric};
 use konclave_openapi::jobs::{Job, JobPhase};
 use konclave_openapi::models::ModelManifest;
+use konclave_openapi::rounds::Round;
 use konclave_openapi::work::WorkItem;
 use tokio::sync::Mutex;
 
+use self::check::{Means, OpenedRound};
 use self::record::{JobRecord, Question};
 use super::error::{StepError, blob_folder, blocking};
 use super::learner::{Examiner, tasks_of};
@@ -24,8 +30,10 @@ use super::session::fetch_model;
 use super::work::{self, Duties};
 use crate::clock;
 use crate::config::{SiteConfig, SiteFolder};
+use crate::consent::{PolicyFault, RoundPolicies, RoundsFloors};
 use crate::deposit::DepositFacts;
 use crate::trainer::read_parameters;
+use crate::witness::Witness;
 
 /// Most coordinates of a model that is measured: a parameter file of 2 GiB.
 const MAX_COORDINATES: u64 = 1 << 29;
@@ -39,6 +47,10 @@ pub struct Evaluator<E> {
     member: Arc<Member>,
     examiner: Arc<E>,
     deposit: Option<DepositFacts>,
+    witness: Arc<Mutex<Witness>>,
+    policies: RoundPolicies,
+    /// The round of each job that was asked about last.
+    rounds: Mutex<BTreeMap<JobId, OpenedRound>>,
 }
 
 impl<E: Examiner> Evaluator<E> {
@@ -55,7 +67,18 @@ impl<E: Examiner> Evaluator<E> {
         let member = Arc::new(Member::open(folder, config, MemberRole::Evaluator)?);
         let witness = Arc::new(Mutex::new(work::witness_of(&member)?));
         let deposit = examiner.deposit();
-        let evaluator = Arc::new(Self { member, examiner: Arc::new(examiner), deposit });
+        // Floors protect the data that a member gives; an evaluator gives none and takes any policy of the consortium.
+        let floors = RoundsFloors::embedded().map_err(|error| SiteError::from(PolicyFault::from(error)))?;
+        let accepted = member.config.rounds_policy.as_deref();
+        let policies = RoundPolicies::open(member.disk.clone(), &member.folder, accepted, floors)?;
+        let evaluator = Arc::new(Self {
+            member,
+            examiner: Arc::new(examiner),
+            deposit,
+            witness: Arc::clone(&witness),
+            policies,
+            rounds: Mutex::default(),
+        });
         tracing::info!(
             "evaluator {} works for {}",
             evaluator.member.site(),
@@ -94,7 +117,13 @@ impl<E: Examiner> Evaluator<E> {
         let statement = match record.answered(round, &question, parameters)? {
             Some(statement) => statement,
             None => {
-                let statement = self.measure(&known, round, parameters, coalition).await?;
+                let (manifest, model) = fetch_model(&self.member, job, &known.request).await?;
+                if !is_sound(&manifest) {
+                    return Err(StepError::Changed { job: job.clone(), what: "number of coordinates" });
+                }
+                self.check(&known, &manifest, &view, &question, parameters).await?;
+                let statement =
+                    self.measure(&known, &manifest, model, (round, parameters, coalition)).await?;
                 record.keep(round, &question, parameters, &statement)?;
                 statement
             }
@@ -103,25 +132,45 @@ impl<E: Examiner> Evaluator<E> {
         Ok(())
     }
 
+    /// Checks that parameters follow from the round's sums, and the sums from what the sites uploaded.
+    async fn check(
+        &self,
+        known: &Job,
+        manifest: &ModelManifest,
+        view: &Round,
+        question: &Question,
+        parameters: Digest,
+    ) -> Result<(), StepError> {
+        let job = &known.job;
+        let mut rounds = self.rounds.lock().await;
+        let mut opened = match rounds.remove(job) {
+            Some(opened) if opened.round() == view.context.context.round => opened,
+            Some(_) | None => {
+                let Self { member, witness, policies, .. } = self;
+                OpenedRound::gather(Means { member, witness, policies }, known, manifest, view).await?
+            }
+        };
+        let checked = opened.check(&self.member, job, question, parameters).await;
+        rounds.insert(job.clone(), opened);
+        checked
+    }
+
     async fn measure(
         &self,
         known: &Job,
-        round: RoundNumber,
-        parameters: Digest,
-        coalition: &[Vec<SiteId>],
+        manifest: &ModelManifest,
+        model: PathBuf,
+        (round, parameters, coalition): (RoundNumber, Digest, &[Vec<SiteId>]),
     ) -> Result<Envelope, StepError> {
         let Job { job, request, .. } = known;
-        let (manifest, model) = fetch_model(&self.member, job, request).await?;
-        if !is_sound(&manifest) {
-            return Err(StepError::Changed { job: job.clone(), what: "number of coordinates" });
-        }
         let tasks = tasks_of(request)?;
         let blobs = blob_folder(&self.member.disk, &self.member.folder)?;
-        let limit = manifest.coordinates.saturating_mul(4);
+        let coordinates = manifest.coordinates;
+        let limit = coordinates.saturating_mul(4);
         let file = self.member.client.fetch_blob(parameters, &blobs, limit).await?;
         let examiner = Arc::clone(&self.examiner);
         let scores = blocking("the evaluation", move || -> Result<_, StepError> {
-            let parameters = read_parameters(&file, manifest.coordinates)?;
+            let parameters = read_parameters(&file, coordinates)?;
             let scores = examiner.examine(&model, &parameters, &tasks)?;
             if let Err(error) = std::fs::remove_file(&file) {
                 tracing::debug!("{} stays: {error}", file.display());
@@ -217,7 +266,11 @@ impl<E: Examiner> Duties for Evaluator<E> {
                 Err(error) => return Err(error.into()),
             }
         }
-        if open == 0 { work::empty_cache(&self.member) } else { Ok(()) }
+        if open > 0 {
+            return Ok(());
+        }
+        self.rounds.lock().await.clear();
+        work::empty_cache(&self.member)
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::Path as FilePath;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
-use konclave_crypto::aggregator::{Agreeing, Collecting, SumSink, Tagging, Unmasking};
+use konclave_crypto::aggregator::{Agreeing, Collecting, Tagging, Unmasking};
 use konclave_crypto::messages::{
     AgreementEvidence, AgreementSignature, Manifest, OpenedUpload, SumTag, TagEvidence,
 };
@@ -20,6 +20,7 @@ use konclave_crypto::{
 use konclave_ledger::checkpoint::log_key;
 use konclave_ledger::dsse::Envelope;
 use konclave_ledger::records::{Document, OpenedTotal, Record, SumResult};
+use konclave_ledger::statements::EvaluationStatement;
 use konclave_ledger::{Hash, SigningKey};
 use konclave_openapi::jobs::{NewJob, Optimizer, TrainingSpec};
 use konclave_openapi::models::{ModelManifest, ParameterTensor};
@@ -35,10 +36,12 @@ use super::Pki;
 
 mod log;
 mod routes;
+mod scoring;
 
 use log::Log;
 
 pub use routes::router;
+use scoring::{Coalition, OpenedInMemory};
 
 /// The model's parameters, all zero at the start.
 pub const COORDINATES: usize = 6;
@@ -68,6 +71,9 @@ struct OneRound {
     tags: Option<Digest>,
     verdicts: BTreeMap<SiteId, bool>,
     after: Option<Digest>,
+    scoring: bool,
+    /// The parameters of each coalition of a scoring round.
+    coalitions: Vec<Coalition>,
 }
 
 /// Done once.
@@ -148,6 +154,18 @@ pub struct Gateway {
     pub late: BTreeSet<SiteId>,
     /// Every signature on a set that ever arrived.
     pub signatures_seen: Vec<AgreementSignature>,
+    /// Who scores models.
+    pub evaluator: Option<SiteId>,
+    /// What the evaluator said.
+    pub evaluations_seen: Vec<EvaluationStatement>,
+    /// Moves one from the first batch's sum to the second's, and announces that: the total stays right.
+    pub shifts_sums: bool,
+    /// Writes other sums of the batches into the ledger than it announced.
+    pub records_other_sums: bool,
+    /// Asks for scores of coalitions with other models than follow from their sums.
+    pub wrong_coalitions: bool,
+    /// Says in the ledger that the tags it keeps to itself came.
+    pub denies_lost_tags: bool,
 }
 
 type Shared = Arc<Mutex<Gateway>>;
@@ -258,23 +276,29 @@ impl Gateway {
             deceit: None,
             late: BTreeSet::new(),
             signatures_seen: Vec::new(),
+            evaluator: None,
+            evaluations_seen: Vec::new(),
+            shifts_sums: false,
+            records_other_sums: false,
+            wrong_coalitions: false,
+            denies_lost_tags: false,
         }))
     }
 
     /// A folder as `init`, the operator and `join` make it.
     pub fn enrol(&self, pki: &Pki, site: &str, address: SocketAddr, dir: &FilePath) {
+        self.enrol_as(Role::Site, pki, site, address, dir);
+    }
+
+    /// The same for a member of another role.
+    pub fn enrol_as(&self, role: Role, pki: &Pki, site: &str, address: SocketAddr, dir: &FilePath) {
         let (dir, legal_entity) = (dir.to_path_buf(), format!("{site} Ltd"));
         let site_id: SiteId = site.parse().unwrap();
-        init(&InitArguments {
-            dir: dir.clone(),
-            site: site_id,
-            legal_entity: legal_entity.clone(),
-            role: Role::Site,
-        })
-        .unwrap();
+        init(&InitArguments { dir: dir.clone(), site: site_id, legal_entity: legal_entity.clone(), role })
+            .unwrap();
         let request: konclave_openapi::sites::EnrolmentRequest =
             serde_json::from_slice(&std::fs::read(dir.join("enrolment-request.json")).unwrap()).unwrap();
-        let mut certificate = certify(&self.root, site, MemberRole::Site, &request.identity_key);
+        let mut certificate = certify(&self.root, site, role.into(), &request.identity_key);
         certificate.membership.legal_entity = legal_entity;
         certificate.membership.witness_vkey = request.witness_vkey;
         let enrolment = Enrolment {
@@ -312,7 +336,7 @@ impl Gateway {
             round: number.get(),
             context: Hash(*signed.context.digest().as_bytes()),
             signed: Document::of(serde_json::to_value(signed).unwrap()).unwrap().0,
-            scoring: false,
+            scoring: signed.context.mode == Mode::Group,
             parameters: Hash(*self.parameters.as_bytes()),
             deadline: 0,
             privacy_cost: signed.context.privacy_cost().map(PrivacyCost::nano_rho),
@@ -330,16 +354,18 @@ impl Gateway {
             clip_micro: self.policy.clip_micro,
         };
         let sites = u16::try_from(roster.len()).unwrap();
+        let scoring = self.request.scoring_rounds.contains(&number.get());
         let mut honest = RoundContext {
             job: self.job.clone(),
             round: number,
             model: self.parameters,
             roster: roster.digest(),
             batches: match self.policy.batch_size {
+                _ if scoring => batches::scoring_batches(&roster, self.policy.scoring_batch_size),
                 1 => batches::singletons(&roster),
                 size => batches::scoring_batches(&roster, size),
             },
-            mode: Mode::Full,
+            mode: if scoring { Mode::Group } else { Mode::Full },
             encoding: Encoding {
                 tensors: self.manifest.parameters.iter().map(tensor).collect(),
                 quantisation_bits: self.policy.quantisation_bits,
@@ -381,6 +407,8 @@ impl Gateway {
             tags: None,
             verdicts: BTreeMap::new(),
             after: None,
+            scoring,
+            coalitions: Vec::new(),
         });
         if let Some(begins) = self.begins.take() {
             begins(self);
@@ -406,12 +434,22 @@ impl Gateway {
         let bodies = agreed.map(|(site, body)| (site.clone(), body.as_slice())).collect();
         let mut sum = OpenedInMemory::default();
         let mut tagging = opening.open_into(bodies, &mut sum).unwrap();
-        let OpenedInMemory(mut coordinates) = sum;
-        if self.wrong_sums {
-            coordinates[0] += 1;
+        let scoring = last.scoring;
+        let OpenedInMemory { mut sums, total } = sum;
+        let mut coordinates = if scoring { total } else { sums[0].clone() };
+        if self.wrong_sums || self.shifts_sums {
             let mut announcement = tagging.announcement().clone();
+            if self.shifts_sums {
+                sums[0][0] += 1;
+                sums[1][0] -= 1;
+            } else {
+                coordinates[0] += 1;
+                sums[0].clone_from(&coordinates);
+            }
             announcement.total.coordinates = Digest::of(&little_endian(&coordinates));
-            announcement.sums[0].coordinates = announcement.total.coordinates;
+            for (announced, sum) in announcement.sums.iter_mut().zip(&sums) {
+                announced.coordinates = Digest::of(&little_endian(sum));
+            }
             let (roster, opened) = (self.roster.clone().unwrap(), tagging.opened().clone());
             tagging = Tagging::resume(context.clone(), roster, &proposal, announcement, opened).unwrap();
         }
@@ -430,6 +468,11 @@ impl Gateway {
                 .chunks_exact(4)
                 .map(|word| f32::from_le_bytes(word.try_into().unwrap()))
                 .collect();
+            let batches = self.recorded_batches(&announcement, &sums);
+            let coalitions = if scoring { self.coalitions(&model, &sums, &announcement) } else { Vec::new() };
+            let listed = coalitions.iter().map(Coalition::listed).collect::<Vec<_>>();
+            let listed = scoring.then(|| Document::of(serde_json::to_value(&listed).unwrap()).unwrap().0);
+            self.last().coalitions = coalitions;
             let sum = OpenedSum { sites: proposal.agreed, coordinates, weight };
             let rate = self.request.server_rate_micro + u32::from(self.wrong_models);
             let moved = apply_sums(&model, &[sum], &context.encoding, rate).unwrap();
@@ -439,13 +482,13 @@ impl Gateway {
                 job,
                 round,
                 context: Hash(*context.digest().as_bytes()),
-                batches: Vec::new(),
+                batches,
                 total: OpenedTotal { sum: Hash(*total.as_bytes()), weight },
                 announcement: Hash(*announcement.digest().as_bytes()),
                 tag_deadline: 0,
                 parameters_before: Hash(*before.as_bytes()),
                 parameters_after: Hash(*after.as_bytes()),
-                coalitions: None,
+                coalitions: listed,
                 evaluation_deadline: 0,
             }
         };
@@ -468,6 +511,7 @@ impl Gateway {
         let tags: Vec<SumTag> = tagging.tags().filter(|tag| !hidden.contains(&tag.site)).cloned().collect();
         let uploads: Vec<OpenedUpload> = hidden
             .iter()
+            .filter(|_| !last.scoring)
             .map(|site| OpenedUpload {
                 site: site.clone(),
                 opened: tagging.opened()[site].clone(),
@@ -479,7 +523,10 @@ impl Gateway {
             self.keep(body);
         }
         let evidence = TagEvidence { announcement: tagging.announcement().clone(), tags, uploads };
+        let record = self.tagged_record(&evidence);
         let digest = self.keep(serde_json::to_vec(&evidence).unwrap());
+        let number = self.last().number;
+        self.record(number, &record);
         self.last().tags = Some(digest);
     }
 
@@ -522,6 +569,9 @@ impl Gateway {
 
     fn work(&mut self, site: &SiteId) -> Option<WorkItem> {
         self.advance();
+        if self.evaluator.as_ref() == Some(site) {
+            return self.next_evaluation();
+        }
         let job = self.job.clone();
         let all = self.sites.len();
         if !self.consents.contains_key(site) {
@@ -651,21 +701,6 @@ impl Gateway {
             started_at: "2026-01-01T00:00:00Z".into(),
             deadline: None,
         })
-    }
-}
-
-/// One opened sum, held in memory.
-#[derive(Default)]
-struct OpenedInMemory(Vec<i32>);
-
-impl SumSink for OpenedInMemory {
-    fn take(&mut self, _: usize, coordinates: &[i32]) -> std::io::Result<()> {
-        self.0.extend_from_slice(coordinates);
-        Ok(())
-    }
-
-    fn take_total(&mut self, _: &[i32]) -> std::io::Result<()> {
-        Ok(())
     }
 }
 

@@ -10,12 +10,14 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
-use konclave_crypto::SiteId;
 use konclave_crypto::body_root;
 use konclave_crypto::messages::{AgreementSignature, Manifest, SumTag, SumVerdict, UnmaskingResponse};
 use konclave_crypto::setup::KeyAdvertisement;
+use konclave_crypto::{Digest, SiteId};
 use konclave_ledger::Hash;
 use konclave_ledger::dsse::Envelope;
+use konclave_ledger::statements::EvaluationStatement;
+use konclave_openapi::evaluations::{Evaluation, NewEvaluation};
 use konclave_openapi::jobs::{Ciphertexts, Job, JobPhase, RosterView};
 use konclave_openapi::ledger::{CheckpointView, ConsistencyProofView, InclusionProofView, NewCosignature};
 use konclave_openapi::models::Model;
@@ -73,6 +75,7 @@ pub fn router(gateway: &Shared, site: &str) -> Router {
         .route("/v1/jobs/{job}/rounds/{round}/unmasking/{site}", put(unmasked).get(unmasking))
         .route("/v1/jobs/{job}/rounds/{round}/tags/{site}", put(tagged).get(tagging))
         .route("/v1/jobs/{job}/rounds/{round}/verdicts/{site}", put(verdict))
+        .route("/v1/evaluations", post(evaluation))
         .layer(from_fn_with_state(door.clone(), deceive))
         .with_state(door)
 }
@@ -353,4 +356,12 @@ async fn verdict(State(door): State<Door>, Json(verdict): Json<SumVerdict>) -> R
     gateway.verdicts_seen.push((number, door.site.clone(), verdict.accepted));
     gateway.last().verdicts.insert(door.site.clone(), verdict.accepted);
     done()
+}
+
+async fn evaluation(State(door): State<Door>, Json(new): Json<NewEvaluation>) -> Json<Evaluation> {
+    let payload = new.statement.unverified_payload().unwrap();
+    let statement: EvaluationStatement = serde_json::from_slice(&payload).unwrap();
+    door.open().evaluations_seen.push(statement.clone());
+    let evaluation = Digest(new.statement.digest().0);
+    Json(Evaluation { evaluation, statement, entry: 1 })
 }
