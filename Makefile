@@ -15,6 +15,8 @@ SITES ?= 6
 ROUNDS ?= 10
 SEED ?= 1
 KEEP ?=
+# Of `make quality`, which takes DATA, SITES and ROUNDS too.
+SEEDS ?= 5
 # Of `make simulate`.
 SECONDS ?= 3600
 # Of `make scale`, which takes SITES too.
@@ -25,7 +27,7 @@ BENCH ?= default
 PEER ?=
 PEER_PYTHON ?= python3.12
 
-.PHONY: help setup build demo test test-rust test-api test-second simulate vectors scale fuzz lint lint-quick arrows lint-deny bench openapi clean distclean
+.PHONY: help setup build demo quality test test-rust test-api test-second simulate vectors scale fuzz lint lint-quick arrows lint-deny bench openapi clean distclean
 
 help: ## List the tasks
 	@echo 'make TASK, where TASK is one of:'
@@ -42,6 +44,10 @@ build: setup ## Build the release programs into target/release/
 demo: build ## Six sites train one model: [DATA=FILE.csv] [SITES=6] [ROUNDS=10] [SEED=1] [KEEP=1]
 	@'$(TARGET)/release/konclave-demo' run --out target/demo --sites '$(SITES)' --rounds '$(ROUNDS)' --seed '$(SEED)' \
 		$(if $(DATA),--data '$(DATA)') $(if $(filter-out 0 no false,$(KEEP)),--keep)
+
+quality: build ## Model quality with the encoding and with plain float averaging: [SEEDS=5] [SITES=6] [ROUNDS=10] [DATA=FILE.csv]
+	@'$(TARGET)/release/konclave-demo' quality --out target/quality --seeds '$(SEEDS)' --sites '$(SITES)' \
+		--rounds '$(ROUNDS)' $(if $(DATA),--data '$(DATA)')
 
 # Always the whole workspace: with fewer packages Cargo would choose other features and build dependencies anew. The
 # programs that the tests start are built with the tests.

@@ -17,13 +17,15 @@ use std::time::{Duration, Instant};
 use konclave_crypto::{Digest, Mode, OpenedSum, apply_sums, encoding};
 use konclave_openapi::jobs::{Job, JobPhase};
 use konclave_openapi::rounds::{Round, RoundPhase};
+use konclave_policies::rounds::RoundPolicy;
 use konclave_tests::HarnessError;
 use konclave_tests::consortium::{Consortium, EVALUATOR};
+use konclave_tests::demo::quality::encoding as encoding_by_policy;
 use konclave_tests::partner::{PartnerClient, send};
 use konclave_tests::search::Needles;
 
 use support::inside::Inside;
-use support::job::COORDINATES;
+use support::job::{COORDINATES, SHAPES};
 use support::known::{CLIP_MICRO, Known, QUANTISED_MAX, WEIGHT_CAP, known};
 
 const SITES: usize = 6;
@@ -137,6 +139,12 @@ fn the_gateway_opens_exactly_the_sum_and_nothing_else() {
         assert_eq!(
             (context.encoding.quantised_max(), context.encoding.weight_cap),
             (QUANTISED_MAX, WEIGHT_CAP)
+        );
+        let tensors = SHAPES.map(|(name, sides)| (name.to_owned(), sides.iter().product()));
+        assert_eq!(
+            context.encoding,
+            encoding_by_policy(&RoundPolicy::embedded().unwrap(), tensors, u16::try_from(SITES).unwrap()),
+            "model quality is measured with another encoding than gateways use"
         );
         let mut sums = Vec::new();
         for opening in &round.openings {

@@ -17,8 +17,8 @@ pub use apply::{ApplyError, OpenedSum, ServerStep, apply_sums};
 pub(crate) use packing::check_packed;
 pub use packing::{PackingError, pack, packed_bytes, unpack};
 pub use quantise::{Quantised, quantise, quantise_within};
-pub use ring_vector::RingVector;
-pub(crate) use ring_vector::{centred, lane_mask, squared_norm};
+pub use ring_vector::{RingVector, centred};
+pub(crate) use ring_vector::{lane_mask, squared_norm};
 pub(crate) use stored::{COORDINATE_BYTES, READ_AT_ONCE, fill, words};
 pub use stored::{MoveError, Moved};
 

@@ -11,8 +11,11 @@ pub(crate) const fn lane_mask(bits: u8) -> u32 {
     u32::MAX >> (32 - bits as u32)
 }
 
-/// The signed value of a ring element: the representative in `-2^(b-1) .. 2^(b-1)`.
-pub(crate) const fn centred(lane: u32, bits: u8) -> i32 {
+/// The signed value of a ring element of `bits` bits (1 to 32): the representative in `-2^(b-1) .. 2^(b-1)`.
+///
+/// Bits of the lane above `bits` do not count, so that a sum of lanes that wrapped in 32 bits is reduced by it too.
+#[must_use]
+pub const fn centred(lane: u32, bits: u8) -> i32 {
     let unused = 32 - bits as u32;
     (lane << unused).cast_signed() >> unused
 }

@@ -89,7 +89,9 @@ impl Default for TrainingFile {
 }
 
 impl TrainingFile {
-    fn hyperparameters(&self) -> Hyperparameters {
+    /// The settings as a trainer takes them; the seed goes beside them.
+    #[must_use]
+    pub fn hyperparameters(&self) -> Hyperparameters {
         Hyperparameters {
             local_epochs: self.local_epochs,
             batch_size: self.batch_size,

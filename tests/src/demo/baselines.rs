@@ -140,7 +140,7 @@ impl Baselines<'_> {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "metrics in millionths are far below 2^53")]
-fn metrics(report: &ScoreReport) -> Metrics {
+pub(super) fn metrics(report: &ScoreReport) -> Metrics {
     let line = |metrics: &TaskMetrics, molecules| match metrics {
         TaskMetrics::Regression(quantity) => Metric {
             name: "RMSE",

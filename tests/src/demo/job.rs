@@ -15,6 +15,9 @@ use crate::partner::PartnerClient;
 /// What is shared out as rewards: 100,000 units.
 pub(super) const BUDGET_MICRO: &str = "100000000000";
 
+/// The whole of the averaged update is applied: federated averaging.
+pub(super) const SERVER_RATE_MICRO: u32 = 1_000_000;
+
 /// The model's parameters before the first round, in the developer's folder.
 const INITIAL: &str = "initial.f32";
 
@@ -73,7 +76,7 @@ pub(super) fn ask(
         model: model.model,
         tasks: tasks.to_vec(),
         training: training(options.seed),
-        server_rate_micro: 1_000_000,
+        server_rate_micro: SERVER_RATE_MICRO,
         rounds: options.rounds,
         scoring_rounds: vec![options.timetable().scoring],
         invited: Vec::new(),

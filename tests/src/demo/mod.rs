@@ -19,6 +19,7 @@ mod kills;
 mod narrator;
 mod options;
 mod pace;
+pub mod quality;
 mod results;
 mod rounds;
 mod run;
