@@ -101,6 +101,7 @@ fn an_honest_job_passes_every_check() {
         (RoundCheck::Model, 5),
         (RoundCheck::Context, 4),
         (RoundCheck::Quorum, 4),
+        (RoundCheck::Privacy, 4),
         (RoundCheck::AgreedSet, 4),
         (RoundCheck::Agreement, 4),
         (RoundCheck::Opening, 3),
@@ -211,6 +212,13 @@ fn entries_of_rounds_stand_in_order() {
 fn the_roster_lists_certified_sites() {
     tampered(RoundCheck::Roster, "roster.fixed", 0, "`site-x`", |record| {
         record["sites"][3] = json!("site-x")
+    });
+}
+
+#[test]
+fn a_round_costs_what_its_contexts_noise_makes_it() {
+    tampered(RoundCheck::Privacy, "round.context", 2, "the privacy cost", |record| {
+        record["privacy_cost"] = json!(500_000_000);
     });
 }
 

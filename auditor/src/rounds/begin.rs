@@ -8,6 +8,7 @@ use konclave_ledger::records::Document;
 use super::checks::{Checked, RoundCheck, RoundFault, expect};
 use super::job::{Job, Round, Stage, digest, quorum};
 use super::policy::PolicyLimits;
+use super::privacy::privacy;
 use super::{Place, Tools};
 
 /// What `round.context` says.
@@ -17,6 +18,7 @@ pub(super) struct Beginning<'a> {
     pub(super) signed: &'a Document,
     pub(super) scoring: bool,
     pub(super) parameters: &'a Hash,
+    pub(super) privacy_cost: Option<u64>,
 }
 
 /// Who may have signed, and when it was written down.
@@ -52,6 +54,8 @@ pub(super) fn begin(
         opening: None,
     };
     tools.note(RoundCheck::Quorum, place, threshold(job, &round))?;
+    let cost = privacy(job, &round, said, policy);
+    tools.note(RoundCheck::Privacy, place, cost)?;
     job.round = Some(round);
     Ok(())
 }

@@ -24,6 +24,8 @@ pub enum RoundCheck {
     Context,
     /// The context's threshold is the quorum of the roster.
     Quorum,
+    /// The context's noise costs what its entry says, and no more than the policy allows.
+    Privacy,
     /// The agreed set is made of whole batches, is large enough, and a quorum is named for it.
     AgreedSet,
     /// The sites that are named signed that set and those uploads.
@@ -58,6 +60,7 @@ impl RoundCheck {
             Self::Model => "starting models",
             Self::Context => "contexts",
             Self::Quorum => "quorums",
+            Self::Privacy => "privacy costs",
             Self::AgreedSet => "agreed sets",
             Self::Agreement => "signed agreements",
             Self::Opening => "openings",

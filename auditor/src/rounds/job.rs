@@ -1,5 +1,6 @@
 //! A job as its entries tell it, as far as later entries are held against earlier ones.
 
+use konclave_crypto::privacy::PrivacyCost;
 use konclave_crypto::setup::{ListedRoster, Signatories};
 use konclave_crypto::verification::AgreedSet;
 use konclave_crypto::{Digest, SiteId, VerifiedContext};
@@ -21,6 +22,8 @@ pub(super) struct Job {
     pub(super) over: bool,
     /// The model at which the job stands.
     pub(super) model: Hash,
+    /// What its rounds cost each site, by their contexts.
+    pub(super) privacy_spent: PrivacyCost,
     pub(super) opened: u32,
     /// The last round.
     pub(super) round: Option<Round>,

@@ -15,11 +15,13 @@ mod checks;
 mod job;
 mod opening;
 mod policy;
+mod privacy;
 mod tags;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use konclave_crypto::privacy::PrivacyCost;
 use konclave_crypto::setup::ListedRoster;
 use konclave_crypto::{MemberRole, UnixSeconds};
 use konclave_ledger::records::Record;
@@ -119,8 +121,10 @@ impl RoundAudit {
         if round.is_none() {
             return of_job(known, &place, record, members, &mut tools);
         }
-        if let Record::RoundContext { round, context, signed, scoring, parameters, .. } = record {
-            let said = Beginning { round: *round, context, signed, scoring: *scoring, parameters };
+        if let Record::RoundContext { round, context, signed, scoring, parameters, privacy_cost, .. } = record
+        {
+            let (scoring, privacy_cost) = (*scoring, *privacy_cost);
+            let said = Beginning { round: *round, context, signed, scoring, parameters, privacy_cost };
             let (policy, signer) = (self.policies.get(&known.policy), Signer { root: members.root(), time });
             return begin::begin(known, &place, &said, policy, &signer, &mut tools);
         }
@@ -167,6 +171,7 @@ impl Job {
             started: false,
             over: false,
             model: *initial_parameters,
+            privacy_spent: PrivacyCost::NONE,
             opened: 0,
             round: None,
         })

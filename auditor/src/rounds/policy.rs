@@ -3,6 +3,8 @@
 use konclave_crypto::{Encoding, SiteFloor};
 use serde::Deserialize;
 
+use super::privacy::PrivacyLimits;
+
 /// The part of a policy file that is read here; the rest is about payments and deadlines.
 #[derive(Debug, Clone, Copy, Deserialize)]
 pub(super) struct PolicyLimits {
@@ -14,6 +16,7 @@ pub(super) struct PolicyLimits {
     clip_micro: u32,
     quantisation_bits: u8,
     weight_cap: u32,
+    pub(super) privacy: Option<PrivacyLimits>,
 }
 
 impl PolicyLimits {

@@ -6,6 +6,7 @@ use std::io;
 use konclave_crypto::aggregator::{Collecting, SumSink, Tagging};
 use konclave_crypto::batches::{scoring_batches, singletons};
 use konclave_crypto::messages::{AgreementEvidence, OpenedUpload, SumTag, SumVerdict, TagEvidence};
+use konclave_crypto::privacy::PrivacyCost;
 use konclave_crypto::setup::{PairwiseChains, Roster, advertise};
 use konclave_crypto::site::{AwaitAgreement, mask};
 use konclave_crypto::verification::{AgreedSet, OwnUpload, tag};
@@ -244,6 +245,7 @@ impl Player {
                 scoring: scored,
                 parameters: hash(&self.model),
                 deadline: 0,
+                privacy_cost: context.privacy_cost().map(PrivacyCost::nano_rho),
             },
             None,
         );

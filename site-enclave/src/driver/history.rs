@@ -10,6 +10,7 @@
 //! round.context of this round with this context's digest                     after that head
 //! ```
 
+use konclave_crypto::privacy::PrivacyCost;
 use konclave_crypto::{Digest, JobId, RoundNumber, VerifiedContext};
 use konclave_ledger::Leaf;
 use konclave_ledger::records::Record;
@@ -123,7 +124,12 @@ impl<L: Learner> Site<L> {
             return Err(HistoryFault::OldHead { round, named: context.ledger_size, ended }.into());
         }
         let digest = verified.digest();
-        let wanted = |record: &Record| matches!(record, Record::RoundContext { context, .. } if context.0 == *digest.as_bytes());
+        let cost = context.privacy_cost().map_or(0, PrivacyCost::nano_rho);
+        // What a round costs stands there for all; less than it does would hide what was told of this site.
+        let wanted = |record: &Record| {
+            matches!(record, Record::RoundContext { context, privacy_cost, .. }
+                if context.0 == *digest.as_bytes() && privacy_cost.unwrap_or(0) >= cost)
+        };
         match ledger.entry(job, round, "round.context", wanted).await? {
             Some((index, _)) if index >= context.ledger_size => Ok(came_of),
             Some((index, _)) => {
@@ -131,7 +137,7 @@ impl<L: Learner> Site<L> {
                 Err(HistoryFault::Entry { index, action: "round.context", reason }.into())
             }
             None => {
-                let (action, of) = ("round.context", "with this context's digest");
+                let (action, of) = ("round.context", "with this context's digest and privacy cost");
                 Err(HistoryFault::Unrecorded { round, action, of }.into())
             }
         }
