@@ -22,12 +22,14 @@ SECONDS ?= 3600
 # Of `make scale`, which takes SITES too.
 COORDINATES ?= 1000000
 DROPOUTS ?= 10
+# Of `make mutants`: ids of scripts/mutants/.
+ONLY ?=
 # And of `make bench`. Flower 1.42 asks for Python 3.10 to 3.13.
 BENCH ?= default
 PEER ?=
 PEER_PYTHON ?= python3.12
 
-.PHONY: help setup build demo quality test test-rust test-api test-second simulate vectors scale fuzz lint lint-quick arrows lint-deny bench openapi clean distclean
+.PHONY: help setup build demo quality test test-rust test-api test-second mutants simulate vectors scale fuzz lint lint-quick arrows lint-deny bench openapi clean distclean
 
 help: ## List the tasks
 	@echo 'make TASK, where TASK is one of:'
@@ -75,6 +77,9 @@ test-second: setup ## Let a second client, in Python, take part in a job beside 
 	$(CARGO) test --locked --workspace --no-run
 	$(CARGO) test --locked --workspace --test second_client -- --ignored
 
+mutants: setup ## Remove each check against an attack, one at a time, and see its tests fail: [ONLY=id]
+	$(PYTHON) scripts/check_mutants.py $(ONLY)
+
 vectors: ## Write crypto/vectors/ anew after a change of the wire formats
 	@$(PYTHON) scripts/second_client.py --install-only
 	PYTHONPATH=third_party/second-client/packages $(PYTHON) crypto/vectors/generate.py
@@ -83,10 +88,11 @@ vectors: ## Write crypto/vectors/ anew after a change of the wire formats
 fuzz: ## Run every fuzz target for SECONDS each, on the stable compiler: [SECONDS=60]
 	@scripts/fuzz.sh '$(CARGO)' '$(if $(filter command line,$(origin SECONDS)),$(SECONDS),60)'
 
-lint-quick: ## Formatting, dependency arrows, and that SECURITY.md names tests that exist
+lint-quick: ## Formatting, dependency arrows, that SECURITY.md names tests that exist, and that their checks can be removed
 	$(CARGO) fmt --all -- --check
 	@$(PYTHON) scripts/check_arrows.py
 	@$(PYTHON) scripts/check_attack_tests.py
+	@$(PYTHON) scripts/check_mutants.py --dry
 
 lint: lint-quick ## All of that, clippy and the docs without warnings, and the dependencies' licences
 	@$(PYTHON) scripts/fetch_libtorch.py

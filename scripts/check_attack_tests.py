@@ -18,25 +18,31 @@ FOLDERS = {
 TEST = re.compile(r"#\[(?:tokio::)?test\b[^\]]*\](?:\s*#\[[^\]]*\])*\s*(?:async )?fn (\w+)")
 
 
-def tests_of(root: pathlib.Path, folders: list[str]) -> set[str]:
+def tests_of(root: pathlib.Path, crate: str) -> set[str]:
+    """The names of a crate's test functions."""
     found: set[str] = set()
-    for folder in folders:
+    for folder in FOLDERS[crate]:
         for path in (root / folder).rglob("*.rs"):
             found.update(TEST.findall(path.read_text(encoding="utf-8")))
     return found
 
 
-def main() -> int:
-    root = pathlib.Path(__file__).resolve().parent.parent
-    known = {name: tests_of(root, folders) for name, folders in FOLDERS.items()}
+def attacks(root: pathlib.Path) -> dict[str, list[tuple[str, str]]]:
+    """The attacks of SECURITY.md, each with its tests as crate and function."""
     text = (root / "SECURITY.md").read_text(encoding="utf-8")
     if HEADING not in text:
         sys.exit(f"SECURITY.md has no section {HEADING!r}")
     section = text.split(HEADING, 1)[1].split("\n## ", 1)[0]
     rows = [line for line in section.splitlines() if line.startswith("|")][2:]
+    return {row.strip("|").split("|")[0].strip(): re.findall(r"`(\w+): (\w+)`", row) for row in rows}
+
+
+def main() -> int:
+    root = pathlib.Path(__file__).resolve().parent.parent
+    known = {crate: tests_of(root, crate) for crate in FOLDERS}
+    listed = attacks(root)
     faults = []
-    for row in rows:
-        attack, tests = row.strip("|").split("|")[0].strip(), re.findall(r"`(\w+): (\w+)`", row)
+    for attack, tests in listed.items():
         if not tests:
             faults.append(f"{attack}: no test is named")
         for crate, test in tests:
@@ -45,7 +51,7 @@ def main() -> int:
     for fault in faults:
         print(fault, file=sys.stderr)
     if not faults:
-        print(f"SECURITY.md: {len(rows)} attacks, each with tests that exist")
+        print(f"SECURITY.md: {len(listed)} attacks, each with tests that exist")
     return 1 if faults else 0
 
 

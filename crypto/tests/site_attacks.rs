@@ -12,6 +12,7 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 
 use konclave_crypto::aggregator::{Abort, Collecting, Opened, Rejection};
+use konclave_crypto::encoding::{Encoding, pack, unpack};
 use konclave_crypto::messages::{Manifest, SeedBytes, Share};
 use konclave_crypto::site::{MaskError, mask};
 use konclave_crypto::{Digest, HeaderFault, Mode, RingVector, RoundNumber, SiteId, body_root};
@@ -42,6 +43,13 @@ fn replayed_manifests_of_another_round_are_refused() {
     assert_eq!(
         collecting.accept_manifest(&site(0), old.manifest.clone()),
         Err(Rejection::Header { site: site(0), fault: HeaderFault::Context })
+    );
+    // Relabelled for the round it is not the site's word any more.
+    let mut relabelled = old.manifest.clone();
+    relabelled.signed.header.context = second.digest();
+    assert_eq!(
+        collecting.accept_manifest(&site(0), relabelled),
+        Err(Rejection::Header { site: site(0), fault: HeaderFault::Signature })
     );
     // Under another sender's connection it is refused as well.
     assert!(matches!(collecting.accept_manifest(&site(1), old.manifest), Err(Rejection::Sender { .. })));
@@ -223,9 +231,28 @@ fn pair_seeds_are_recovered_from_the_owner_or_from_shares() {
     assert_eq!(opened, [plain_sum(&plain, &agreed)]);
 }
 
+/// Garbage where the coordinates are; the weight, the last lane, stays as it was.
+fn garbage(body: &[u8]) -> Vec<u8> {
+    let mut body = body.to_vec();
+    let coordinates = body.len() / 2;
+    body[..coordinates].iter_mut().step_by(3).for_each(|byte| *byte = byte.wrapping_add(77));
+    body
+}
+
+/// The same body with `more` added to its weight.
+fn heavier(body: &[u8], encoding: &Encoding, more: u32) -> Vec<u8> {
+    let mut lanes = unpack(body, encoding.lanes() as usize, encoding.ring_bits).unwrap();
+    let weight = lanes.last_mut().unwrap();
+    *weight = weight.wrapping_add(more) & ((1 << encoding.ring_bits) - 1);
+    pack(&lanes, encoding.ring_bits).unwrap()
+}
+
 #[test]
 fn garbage_uploads_abort_and_name_the_batch() {
-    for mode in [Mode::Full, Mode::Group] {
+    // Each of the two checks by itself: of the coordinates' range, and of the weights'.
+    for (mode, of_weight) in
+        [Mode::Full, Mode::Group].into_iter().flat_map(|mode| [(mode, false), (mode, true)])
+    {
         let mut consortium = Consortium::new(4, 18);
         let mut context = consortium.context(mode);
         context.encoding = support::encoding(&[200], 8, 20);
@@ -236,8 +263,7 @@ fn garbage_uploads_abort_and_name_the_batch() {
             let (ring, _) = consortium.update(&context.encoding);
             let Upload { mut state, mut manifest, mut body } = consortium.upload(&id, &verified, ring);
             if id == site(1) {
-                body.iter_mut().step_by(3).for_each(|byte| *byte = byte.wrapping_add(77));
-                *body.last_mut().unwrap() &= 0x0f;
+                body = if of_weight { heavier(&body, &context.encoding, 1 << 18) } else { garbage(&body) };
                 manifest = forge_body(&consortium, &manifest, &body);
                 // The malicious site goes on with a state that fits its forged manifest.
                 state = with_manifest(&state, &manifest);
@@ -254,7 +280,8 @@ fn garbage_uploads_abort_and_name_the_batch() {
         let abort = open(unmasking.close().unwrap(), &bodies).unwrap_err();
         let all = consortium.sites().into_iter().collect();
         let batch = if mode == Mode::Group { batch_of(&context, &site(1)) } else { all };
-        assert!(matches!(&abort, Abort::OutOfRange { batch: named, .. } if *named == batch), "{abort}");
+        let Abort::OutOfRange { batch: named, coordinate } = &abort else { panic!("{abort}") };
+        assert_eq!((named, *coordinate == context.encoding.coordinates()), (&batch, of_weight), "{abort}");
         assert_eq!((abort.culprits(), abort.suspects()), (nobody(), batch));
     }
 }
@@ -394,12 +421,7 @@ fn a_weight_that_does_not_fit_the_coordinates_aborts() {
         let Upload { mut state, mut manifest, mut body } =
             consortium.upload(&id, &verified, lanes(largest, cap));
         if id == site(1) {
-            let mut lanes =
-                konclave_crypto::encoding::unpack(&body, encoding.lanes() as usize, bits).unwrap();
-            let mask = (1_u32 << bits) - 1;
-            let weight = lanes.last_mut().unwrap();
-            *weight = weight.wrapping_sub(cap).wrapping_add(6).wrapping_sub(5 * cap) & mask;
-            body = konclave_crypto::encoding::pack(&lanes, bits).unwrap();
+            body = heavier(&body, &encoding, 6_u32.wrapping_sub(6 * cap));
             manifest = forge_body(&consortium, &manifest, &body);
             state = with_manifest(&state, &manifest);
         }

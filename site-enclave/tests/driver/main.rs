@@ -11,6 +11,8 @@ mod noise;
 mod support;
 
 use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use field::{Field, expected_sum};
@@ -107,8 +109,10 @@ async fn a_site_restored_from_an_old_copy_does_not_mask_again() {
     }
     field.until("site c again", |gateway| gateway.manifests_seen.len() > before).await;
     tokio::time::sleep(Duration::from_millis(700)).await;
-    let later = field.gateway.lock().unwrap().manifests_seen.split_off(before);
-    assert!(later.iter().all(|(site, _)| site.as_str() == "site-c"));
+    let mut seen = field.gateway.lock().unwrap().manifests_seen.clone();
+    let later = seen.split_off(before);
+    let first = seen.into_iter().find(|(site, _)| site.as_str() == "site-c").unwrap();
+    assert!(later.iter().all(|again| *again == first), "the one that lost nothing sends the same again");
     field.refused("this site already masked in round 1").await;
     field.refused("the gateway has an upload of this site in round 1").await;
     sites.iter().for_each(JoinHandle::abort);
@@ -161,20 +165,45 @@ async fn the_keys_of_a_round_are_gone_once_its_update_is_masked() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_site_restored_from_an_old_copy_does_not_sign_again() {
-    let field = Field::with(|gateway| gateway.hold_agreement = true);
-    let sites: Vec<_> = (0..3).map(|index| field.start(index)).collect();
-    field.until("all signatures", |gateway| gateway.signed() == 3).await;
+    let field = Field::of(4, |gateway| gateway.hold_uploads = true);
+    let sites: Vec<_> = (0..4).map(|index| field.start(index)).collect();
+    field.until("all uploads", |gateway| gateway.uploaded() == 4).await;
+    // The copy has all that a signature takes.
+    let round = field.folders[0].join(format!("state/jobs/{}/rounds/1", field.job()));
+    let copy = field.folders[0].join("copy");
+    copy_files(&round, &copy);
+    {
+        let mut gateway = field.gateway.lock().unwrap();
+        (gateway.hold_uploads, gateway.hold_agreement) = (false, true);
+    }
+    field.until("all signatures", |gateway| gateway.signed() == 4).await;
     for site in sites {
         site.abort();
         let _ = site.await;
     }
     tokio::time::sleep(Duration::from_millis(200)).await;
-    let round = field.folders[0].join(format!("state/jobs/{}/rounds/1", field.job()));
-    for lost in ["agreed", "await-unmasking"] {
-        std::fs::remove_file(round.join(lost)).unwrap();
-    }
+    std::fs::remove_dir_all(&round).unwrap();
+    std::fs::rename(&copy, &round).unwrap();
     std::fs::remove_dir_all(field.folders[0].join("journal")).unwrap();
+    // And the gateway shows it another set, one that it would have signed then.
+    field.gateway.lock().unwrap().deceit = Some(Arc::new(|_, _, path, proposal| {
+        if path.ends_with("/agreement") {
+            ["manifests", "agreed"].map(|list| proposal[list].as_array_mut().unwrap().pop());
+        }
+    }));
     let site = field.restart(0).await;
     field.refused("the gateway has an agreement of this site in round 1").await;
     site.abort();
+    let gateway = field.gateway.lock().unwrap();
+    let own = gateway.signatures_seen.iter().filter(|signature| signature.site.as_str() == "site-a");
+    assert_eq!(own.map(|signature| signature.agreed_digest).collect::<BTreeSet<_>>().len(), 1);
+}
+
+/// Copies the files of a folder.
+fn copy_files(from: &Path, to: &Path) {
+    std::fs::create_dir(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
 }

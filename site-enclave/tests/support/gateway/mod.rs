@@ -415,7 +415,8 @@ impl Gateway {
         }
     }
 
-    fn keep(&mut self, bytes: Vec<u8>) -> Digest {
+    /// Keeps a blob for whoever asks for it.
+    pub fn keep(&mut self, bytes: Vec<u8>) -> Digest {
         let digest = Digest::of(&bytes);
         self.blobs.insert(digest, bytes);
         digest
