@@ -188,7 +188,7 @@ async fn a_site_restored_from_an_old_copy_does_not_sign_again() {
     // And the gateway shows it another set, one that it would have signed then.
     field.gateway.lock().unwrap().deceit = Some(Arc::new(|_, _, path, proposal| {
         if path.ends_with("/agreement") {
-            ["manifests", "agreed"].map(|list| proposal[list].as_array_mut().unwrap().pop());
+            let _ = ["manifests", "agreed"].map(|list| proposal[list].as_array_mut().unwrap().pop());
         }
     }));
     let site = field.restart(0).await;
