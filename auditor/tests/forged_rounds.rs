@@ -116,7 +116,7 @@ fn an_honest_job_passes_every_check() {
     ] {
         assert_eq!(counts(&report, check), (passed, 0, 0), "{check:?}: {report}");
     }
-    assert_eq!(report.rounds.len(), 16);
+    assert_eq!(report.rounds.len(), 17);
 }
 
 #[test]

@@ -218,7 +218,7 @@ impl Player {
                     len: COORDINATES as u64,
                     clip_micro: 200_000,
                 }],
-                quantisation_bits: 16,
+                quantisation_bits: 15,
                 ring_bits: 20,
                 weight_cap: 8192,
             },

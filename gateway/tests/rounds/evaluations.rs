@@ -171,6 +171,8 @@ async fn the_pay_follows_the_scores_that_were_recorded_not_those_of_a_later_eval
         }
         world.coordinate(&job).await;
     }
+    // The evaluator is asked once the tags are settled.
+    world.play(&job, &nobody).await;
     world.evaluate().await;
     world.play(&job, &nobody).await;
     assert_eq!(world.app().state().jobs[&job].contributions.len(), 1);

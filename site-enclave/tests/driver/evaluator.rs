@@ -3,7 +3,7 @@
 use konclave_site::driver::SiteError;
 use tokio::task::JoinHandle;
 
-use crate::field::{Field, vector};
+use crate::field::Field;
 use crate::support::gateway::{COORDINATES, Gateway};
 
 /// Four sites in two batches, whose first round is scored.
@@ -16,8 +16,13 @@ fn scoring(tell: impl FnOnce(&mut Gateway)) -> Field {
     })
 }
 
+/// What a site gives: no two coalitions have the same mean, and none the mean zero.
+fn given(index: usize) -> Vec<f32> {
+    (0..COORDINATES).map(|place| 0.01 * (1 << index) as f32 + 0.002 * place as f32).collect()
+}
+
 fn start(field: &mut Field) -> Vec<JoinHandle<Result<(), SiteError>>> {
-    let mut running: Vec<_> = (0..4).map(|index| field.start(index)).collect();
+    let mut running: Vec<_> = (0..4).map(|index| field.start_with(index, given(index))).collect();
     running.push(field.start_evaluator());
     running
 }
@@ -47,7 +52,7 @@ async fn an_honest_scoring_round_is_scored_for_every_coalition() {
             .iter()
             .enumerate()
             .filter(|(_, name)| members(&(**name).to_owned()))
-            .map(|(index, _)| vector(index)[0])
+            .map(|(index, _)| given(index)[0])
             .collect();
         let before = seen.model.0 == *konclave_crypto::Digest::of(&[0; 4 * COORDINATES]).as_bytes();
         let mean = if before { 0.0 } else { firsts.iter().sum::<f32>() / firsts.len() as f32 };

@@ -203,6 +203,7 @@ impl OpenedRound {
             Ok(()) => {}
             Err(Unverified::Missing { sites }) if self.may_stay_pending(&sites) => {
                 tracing::warn!(
+                    job = %self.evidence.context.context().job,
                     "round {round}: a sum is scored that is not verified, tags of {} sites are missing",
                     sites.len()
                 );
