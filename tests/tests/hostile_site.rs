@@ -44,7 +44,7 @@ fn assert_exact(developer: &PartnerClient, round: &Round, sites: usize) {
     assert_eq!(developer.get_bytes(&format!("/v1/blobs/{}", opening.sum)).unwrap(), expected);
 }
 
-fn assert_refused(answer: Result<(), Problem>, kind: &str, words: &str) {
+fn assert_refused(answer: Result<(), Box<Problem>>, kind: &str, words: &str) {
     let problem = answer.unwrap_err();
     assert_eq!(problem.kind, kind, "{}", problem.detail);
     assert!(problem.detail.contains(words), "{}", problem.detail);

@@ -24,6 +24,9 @@ site_epsilon_milli = 12000
 delta_exponent = 6
 ";
 
+/// Changes a context before it is signed.
+type Tamper = fn(&mut RoundContext);
+
 /// A policy with noise, whose budget covers two rounds of a job, and not three.
 fn noisy(text: String) -> String {
     format!("{}{NOISE}", text.replace("weight_cap = 8192", "weight_cap = 1"))
@@ -89,7 +92,7 @@ async fn sums_have_noise_and_each_site_counts_what_it_costs_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn less_noise_than_the_policy_asks_for_gets_no_update() {
-    let tampers: [(fn(&mut RoundContext), &str); 4] = [
+    let tampers: [(Tamper, &str); 4] = [
         (|context| context.noise = None, "its noise is not the job's"),
         (|context| context.noise.as_mut().unwrap().site_variance -= 1, "its noise is not the job's"),
         (|context| context.noise.as_mut().unwrap().clip_norm += 1, "its noise is not the job's"),

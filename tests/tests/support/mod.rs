@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test program uses its own part of this module")]
 #![allow(
     clippy::unwrap_used,
+    clippy::panic,
     clippy::indexing_slicing,
     clippy::cast_possible_truncation,
     reason = "the lints spare test functions, but not what they call"

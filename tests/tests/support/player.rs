@@ -85,10 +85,10 @@ impl Player {
         }
     }
 
-    fn send(&self, name: &str, request: RequestBuilder) -> Result<Vec<u8>, Problem> {
+    fn send(&self, name: &str, request: RequestBuilder) -> Result<Vec<u8>, Box<Problem>> {
         match send(name, request) {
             Ok(answer) => Ok(answer.bytes().unwrap().to_vec()),
-            Err(HarnessError::Problem { problem, .. }) => Err(*problem),
+            Err(HarnessError::Problem { problem, .. }) => Err(problem),
             Err(error) => panic!("{error}"),
         }
     }
@@ -99,7 +99,7 @@ impl Player {
     }
 
     /// PUTs a message of the job: `path` is what follows `/v1/jobs/{job}/`.
-    pub(crate) fn put(&self, path: &str, body: &impl Serialize) -> Result<(), Problem> {
+    pub(crate) fn put(&self, path: &str, body: &impl Serialize) -> Result<(), Box<Problem>> {
         let url = format!("{}/v1/jobs/{}/{path}", self.url, self.job);
         self.send(path, self.http.put(url).json(body)).map(drop)
     }
@@ -155,7 +155,7 @@ impl Player {
     }
 
     fn root(&self) -> ConsortiumRoot {
-        ConsortiumRoot(self.enrolment.consortium_root.clone())
+        ConsortiumRoot(self.enrolment.consortium_root)
     }
 
     fn roster(&self) -> Roster {
@@ -208,11 +208,11 @@ impl Player {
         (manifest, body)
     }
 
-    pub(crate) fn send_manifest(&self, number: u32, manifest: &Manifest) -> Result<(), Problem> {
+    pub(crate) fn send_manifest(&self, number: u32, manifest: &Manifest) -> Result<(), Box<Problem>> {
         self.put(&format!("rounds/{number}/manifests/{}", self.site), manifest)
     }
 
-    pub(crate) fn send_body(&self, number: u32, body: Vec<u8>) -> Result<(), Problem> {
+    pub(crate) fn send_body(&self, number: u32, body: Vec<u8>) -> Result<(), Box<Problem>> {
         let url = format!("{}/v1/jobs/{}/rounds/{number}/uploads/{}?offset=0", self.url, self.job, self.site);
         let request = self.http.put(url).header("content-type", "application/octet-stream").body(body);
         self.send("upload", request).map(drop)
