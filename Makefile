@@ -106,7 +106,7 @@ arrows: ## Check which crate uses which
 lint-deny: ## Check licences, sources and bans of dependencies; advisories when their database can be reached
 	@scripts/deny.sh '$(CARGO)'
 
-bench: ## Masking, unmasking and tags against their floors, one table: [BENCH=full] [PEER=flower]
+bench: ## Masking, unmasking and tags against their floors, one table: [BENCH=full|profile] [PEER=flower]
 	BENCH='$(BENCH)' BENCH_OUT='$(CURDIR)/target/bench' $(CARGO) bench --locked -p konclave-crypto --bench speed
 ifeq ($(PEER),flower)
 	@scripts/bench_flower.sh '$(PEER_PYTHON)'
