@@ -47,7 +47,7 @@ fn the_default_encoding_costs_no_quality_and_a_far_too_coarse_one_is_seen_to() {
     let options = QualityOptions {
         data: Some(thinned(folder.path())),
         sites: 4,
-        rounds: 4,
+        rounds: 3,
         seeds: 2,
         bits: vec![TOO_COARSE],
         out: folder.path().join("quality"),
