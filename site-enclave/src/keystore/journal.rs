@@ -176,7 +176,7 @@ impl Journal {
 }
 
 /// Everything up to the last line's end.
-fn whole_lines(content: &[u8]) -> &[u8] {
+pub(super) fn whole_lines(content: &[u8]) -> &[u8] {
     let end = content.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
     content.get(..end).unwrap_or_default()
 }

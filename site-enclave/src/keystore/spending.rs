@@ -12,6 +12,7 @@ use konclave_crypto::privacy::PrivacyCost;
 use konclave_crypto::{Digest, JobId, RoundNumber};
 
 use super::disk::{Disk, DiskError};
+use super::journal::whole_lines;
 
 /// Why the account cannot be used. The site masks nothing with noise until it can be.
 #[derive(Debug, thiserror::Error)]
@@ -140,12 +141,6 @@ impl Spending {
         }
         Ok(())
     }
-}
-
-/// Everything up to the last line's end.
-fn whole_lines(content: &[u8]) -> &[u8] {
-    let end = content.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-    content.get(..end).unwrap_or_default()
 }
 
 fn read(path: &Path, lines: &[u8]) -> Result<BTreeMap<Digest, Charge>, SpendingError> {

@@ -110,6 +110,15 @@ async fn less_noise_than_the_policy_asks_for_gets_no_update() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_round_that_costs_more_than_the_ledger_says_gets_no_update() {
+    let field = field(|gateway| gateway.hides_costs = true);
+    let sites: Vec<_> = (0..3).map(|index| field.start(index)).collect();
+    field.refused("no round.context entry of round 1 with this context's digest and privacy cost").await;
+    sites.iter().for_each(JoinHandle::abort);
+    assert!(field.gateway.lock().unwrap().manifests_seen.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_round_that_a_sites_budget_does_not_cover_gets_no_update() {
     // The gateway begins a third round, of which neither the job nor its budget knows.
     let field = field(|gateway| gateway.rounds_wanted = 3);

@@ -10,7 +10,6 @@ use konclave_crypto::aggregator::{Agreeing, Collecting, Tagging, Unmasking};
 use konclave_crypto::messages::{
     AgreementEvidence, AgreementSignature, Manifest, OpenedUpload, SumTag, TagEvidence,
 };
-use konclave_crypto::privacy::PrivacyCost;
 use konclave_crypto::setup::{KemCiphertext, KeyAdvertisement, Roster};
 use konclave_crypto::{
     ConsortiumRootKey, Digest, Encoding, IdentityKey, JobId, MaskGraph, MemberRole, Membership,
@@ -132,6 +131,8 @@ pub struct Gateway {
     pub wrong_sums: bool,
     /// Moves the model by another step than the sum's.
     pub wrong_models: bool,
+    /// Records less than a round costs its sites of their privacy budgets.
+    pub hides_costs: bool,
     /// Moves another model than the round's by the sum.
     pub wrong_starts: bool,
     /// Divides the sum by another weight than the announced one.
@@ -265,6 +266,7 @@ impl Gateway {
             answers_seen: Vec::new(),
             wrong_sums: false,
             wrong_models: false,
+            hides_costs: false,
             wrong_starts: false,
             wrong_weights: false,
             loses_tags_of: BTreeSet::new(),
@@ -339,7 +341,10 @@ impl Gateway {
             scoring: signed.context.mode == Mode::Group,
             parameters: Hash(*self.parameters.as_bytes()),
             deadline: 0,
-            privacy_cost: signed.context.privacy_cost().map(PrivacyCost::nano_rho),
+            privacy_cost: signed
+                .context
+                .privacy_cost()
+                .map(|cost| cost.nano_rho() - u64::from(self.hides_costs)),
         };
         self.record(number, &record);
     }
