@@ -23,6 +23,8 @@ pub mod note;
 mod origin;
 pub mod proof;
 pub mod records;
+pub mod rotation;
+mod signer;
 pub mod statements;
 pub mod storage;
 pub mod tiles;
@@ -45,4 +47,5 @@ pub use ledger::{
 pub use note::VerifierKey;
 pub use origin::{Origin, OriginError};
 pub use proof::{ConsistencyProof, InclusionProof};
+pub use signer::{LogSigner, SignerError};
 pub use timestamp::{ClockSource, Timestamp, TimestampError};
