@@ -17,6 +17,9 @@ use crate::origin::Origin;
 use crate::records::Record;
 use crate::statements::{self, Statement, StatementError};
 
+/// The action of an entry that replaces the log's key.
+pub const LEDGER_KEY_ROTATED: &str = "ledger.key-rotated";
+
 /// Why a key ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -140,6 +143,24 @@ impl LogKeys {
         }
         self.keys.push((leaf.seq, new));
         Ok(())
+    }
+
+    /// Checks that an envelope may replace the present key now; gives the present key and the next.
+    ///
+    /// # Errors
+    /// [`RotationError`].
+    pub fn check(&self, authorisation: &Envelope) -> Result<(VerifierKey, VerifierKey), RotationError> {
+        let (Some(root), Some(current)) = (&self.root, self.current()) else {
+            return Err(RotationError::Malformed);
+        };
+        let (_, new) = KeyChange::verify(authorisation, root, current)?;
+        Ok((current.clone(), new))
+    }
+
+    /// What the entry names as old and new value.
+    #[must_use]
+    pub fn digest(key: &VerifierKey) -> Hash {
+        Hash::of(key.to_string().as_bytes())
     }
 
     /// The key of the newest head; none if the first entry publishes none.
