@@ -11,7 +11,7 @@ use konclave_policies::rounds::{PolicyError, RoundPolicy};
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
-use super::{App, Caller, Clock, CommandError, Entry, Inner};
+use super::{App, Caller, Clock, CommandError, Entry, Inner, Witnesses};
 use crate::blobs::BlobStore;
 use crate::config::Config;
 use crate::coordinator::live::LiveRounds;
@@ -93,8 +93,10 @@ impl App {
             index: true,
         };
         crate::folder::make_folder(&folder.ledger())?;
-        let ledger = Ledger::open(&folder.ledger(), ledger_options)?;
+        let mut ledger = Ledger::open(&folder.ledger(), ledger_options)?;
         let state = replay(&ledger)?;
+        ledger.require_witnesses(state.witness_rules().quorum.into());
+        let witnesses = Witnesses::new(&ledger, &state, options.clock.unix_millis());
         // Clears interrupted uploads: only now, under the ledger's lock, are they certainly no other process's.
         let blobs = BlobStore::at(&folder.blobs())?;
         let vkey = ledger.verifier_key().to_string();
@@ -117,6 +119,7 @@ impl App {
             state,
             rounds: RoundsStore::open(&folder.rounds())?,
             live: LiveRounds::default(),
+            witnesses,
             changes,
             clock: options.clock,
             aggregates: Mutex::new(BTreeMap::new()),

@@ -9,6 +9,7 @@ use konclave_openapi::ledger::{
     LedgerExport, NewCosignature,
 };
 use konclave_openapi::page::{Page, PageQuery};
+use konclave_openapi::witnesses::QuorumView;
 use konclave_policies::authorization::Action;
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -68,7 +69,7 @@ pub(super) async fn look<T: Send + 'static>(
     })
 }
 
-fn checkpoint(ledger: &Ledger) -> CheckpointView {
+fn checkpoint(ledger: &Ledger, quorum: QuorumView) -> CheckpointView {
     let (head, note) = (ledger.head(), ledger.checkpoint_note());
     let signers = SignedNote::parse(note.as_bytes()).map(|parsed| parsed.signatures).unwrap_or_default();
     let witnesses = signers.iter().filter(|line| line.name != head.origin).map(|line| line.name.to_string());
@@ -78,6 +79,7 @@ fn checkpoint(ledger: &Ledger) -> CheckpointView {
         root: head.root,
         witnesses: witnesses.collect(),
         note,
+        quorum,
     }
 }
 
@@ -91,7 +93,8 @@ async fn read_checkpoint(
     principal: Principal,
 ) -> Result<Json<CheckpointView>, ApiError> {
     may_read(&app, &principal)?;
-    Ok(Json(look(&app, |ledger| Ok(checkpoint(ledger))).await?))
+    let quorum = app.quorum().await?;
+    Ok(Json(look(&app, |ledger| Ok(checkpoint(ledger, quorum))).await?))
 }
 
 /// The most entries that are looked at for one page.
@@ -281,7 +284,8 @@ async fn cosign(
     let resource = Action::Cosign.on("checkpoint", Some(&principal.organisation));
     authorize(app.authorizer(), &principal, Action::Cosign, &resource)?;
     app.take_cosignature(&member.site, body).await?;
-    Ok(Json(look(&app, |ledger| Ok(checkpoint(ledger))).await?))
+    let quorum = app.quorum().await?;
+    Ok(Json(look(&app, |ledger| Ok(checkpoint(ledger, quorum))).await?))
 }
 
 /// Export the ledger

@@ -28,4 +28,5 @@ mod site;
 mod tenants;
 mod uploads;
 mod verification;
+mod witnesses;
 mod world;
