@@ -61,7 +61,7 @@ test-rust: setup ## Run the Rust tests, end-to-end ones included
 test-api: setup ## Generate a Python client from openapi.json and use it on a live gateway
 	@$(PYTHON) scripts/api_client.py
 	$(CARGO) test --locked --workspace --no-run
-	$(CARGO) test --locked --workspace --test api_client -- --ignored
+	$(CARGO) test --locked --workspace --test end_to_end -- --ignored api_client::
 
 simulate: ## Simulate jobs with faults and attacks: [SECONDS=3600] [SEED=1]
 	SECONDS='$(SECONDS)' SEED='$(SEED)' $(CARGO) test --locked --release -p konclave-crypto --test simulation -- \
@@ -70,12 +70,12 @@ simulate: ## Simulate jobs with faults and attacks: [SECONDS=3600] [SEED=1]
 scale: setup ## One round over HTTP among many sites: [SITES=100] [COORDINATES=1000000] [DROPOUTS=10]
 	$(CARGO) build --release --locked --bins
 	SITES='$(if $(filter command line,$(origin SITES)),$(SITES),100)' COORDINATES='$(COORDINATES)' DROPOUTS='$(DROPOUTS)' \
-		$(CARGO) test --release --locked --workspace --test scale -- --ignored --nocapture
+		$(CARGO) test --release --locked --workspace --test end_to_end -- --ignored --nocapture scale::
 
 test-second: setup ## Let a second client, in Python, take part in a job beside Rust sites
 	@$(PYTHON) scripts/second_client.py
 	$(CARGO) test --locked --workspace --no-run
-	$(CARGO) test --locked --workspace --test second_client -- --ignored
+	$(CARGO) test --locked --workspace --test end_to_end -- --ignored second_client::
 
 mutants: setup ## Remove each check against an attack, one at a time, and see its tests fail: [ONLY=id]
 	$(PYTHON) scripts/check_mutants.py $(ONLY)

@@ -20,6 +20,7 @@ mod keys;
 mod leaf;
 mod ledger;
 pub mod note;
+pub mod openings;
 mod origin;
 pub mod proof;
 pub mod records;

@@ -90,6 +90,8 @@ records! {
         roles: Vec<String>,
         /// Its public key (PEM), which signs its token requests.
         public_key: String,
+        /// The commitment to the person who answers for it, whose name and address can be erased.
+        #[serde(default, skip_serializing_if = "Option::is_none")] contact: Option<Hash>,
     }
     /// A rounds policy came into force.
     PolicySet = "policy.set" {

@@ -8,8 +8,7 @@
     reason = "the lints spare test functions, but not what they call"
 )]
 
-mod support;
-
+use crate::support;
 use konclave_crypto::messages::{SeedBytes, SumTag, SumVerdict, TagValue};
 use konclave_crypto::setup::KemPublicKey;
 use konclave_crypto::{Digest, SiteId};
@@ -20,10 +19,10 @@ use konclave_openapi::work::WorkItem;
 use konclave_tests::consortium::output;
 use konclave_tests::partner::PartnerClient;
 
-use support::inside::Inside;
-use support::job::COORDINATES;
-use support::known::known;
-use support::player::Player;
+use crate::support::inside::Inside;
+use crate::support::job::COORDINATES;
+use crate::support::known::known;
+use crate::support::player::Player;
 
 const HOSTILE: &str = "site-3";
 

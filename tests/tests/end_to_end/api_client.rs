@@ -1,11 +1,10 @@
 //! A Python client generated from the committed document works against a live gateway.
 
-mod support;
-
+use crate::support;
 use std::path::Path;
 use std::process::Command;
 
-use support::inside::Inside;
+use crate::support::inside::Inside;
 
 /// Needs the generated client of `make test-api`, which fetches its generator from the Python package index.
 #[test]

@@ -11,8 +11,7 @@
     reason = "the lints spare test functions, but not what they call"
 )]
 
-mod support;
-
+use crate::support;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -23,7 +22,7 @@ use konclave_openapi::rounds::{Round, RoundPhase};
 use konclave_tests::consortium::{Consortium, EVALUATOR, output, wait_until};
 use konclave_tests::partner::PartnerClient;
 
-use support::inside::Inside;
+use crate::support::inside::Inside;
 
 const LIMIT: Duration = Duration::from_secs(60);
 const SITES: usize = 6;

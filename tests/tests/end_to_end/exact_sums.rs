@@ -8,8 +8,7 @@
     reason = "the lints spare test functions, but not what they call"
 )]
 
-mod support;
-
+use crate::support;
 use std::collections::BTreeSet;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -24,9 +23,9 @@ use konclave_tests::demo::quality::encoding as encoding_by_policy;
 use konclave_tests::partner::{PartnerClient, send};
 use konclave_tests::search::Needles;
 
-use support::inside::Inside;
-use support::job::{COORDINATES, SHAPES};
-use support::known::{CLIP_MICRO, Known, QUANTISED_MAX, WEIGHT_CAP, known};
+use crate::support::inside::Inside;
+use crate::support::job::{COORDINATES, SHAPES};
+use crate::support::known::{CLIP_MICRO, Known, QUANTISED_MAX, WEIGHT_CAP, known};
 
 const SITES: usize = 6;
 const SCORING: u32 = 2;

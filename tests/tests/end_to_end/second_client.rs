@@ -8,8 +8,7 @@
     reason = "the lints spare test functions, but not what they call"
 )]
 
-mod support;
-
+use crate::support;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
@@ -22,9 +21,9 @@ use konclave_openapi::rounds::{Round, RoundPhase};
 use konclave_tests::consortium::{Consortium, Process};
 use konclave_tests::partner::PartnerClient;
 
-use support::inside::Inside;
-use support::job::COORDINATES;
-use support::known::known;
+use crate::support::inside::Inside;
+use crate::support::job::COORDINATES;
+use crate::support::known::known;
 
 const SITES: usize = 6;
 /// The site that runs the second client. Its id is in the middle, so that it encapsulates and decapsulates, adds masks and

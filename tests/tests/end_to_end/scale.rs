@@ -11,8 +11,7 @@
     reason = "the lints spare test functions, but not what they call"
 )]
 
-mod support;
-
+use crate::support;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
@@ -23,9 +22,9 @@ use konclave_openapi::rounds::{Round, RoundPhase};
 use konclave_tests::consortium::{Consortium, Plan, output, set_keys, wait_until};
 use konclave_tests::partner::PartnerClient;
 
-use support::inside::Inside;
-use support::job::ask_for;
-use support::known::known;
+use crate::support::inside::Inside;
+use crate::support::job::ask_for;
+use crate::support::known::known;
 
 /// How large a round to play.
 struct Scale {

@@ -7,8 +7,7 @@
     reason = "the lints spare test functions, but not what they call"
 )]
 
-mod support;
-
+use crate::support;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;

@@ -7,20 +7,19 @@
     reason = "the lints spare test functions, but not what they call"
 )]
 
-mod support;
-
+use crate::support;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::support::inside::Inside;
 use konclave_crypto::Digest;
 use konclave_openapi::problem::Problem;
 use konclave_tests::HarnessError;
 use konclave_tests::consortium::{Consortium, Programs, output, wait_until};
 use konclave_tests::partner::send;
 use serde_json::json;
-use support::inside::Inside;
 
 fn problem(error: &HarnessError) -> &Problem {
     error.problem().unwrap_or_else(|| panic!("no problem document: {error}"))

@@ -10,8 +10,7 @@
     reason = "the lints spare test functions, but not what they call"
 )]
 
-mod support;
-
+use crate::support;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::time::Duration;

@@ -1,6 +1,5 @@
 //! What several tests need: small files of measurements, and a consortium in a folder that goes away.
 
-#![allow(dead_code, reason = "each test program uses its own part of this module")]
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
