@@ -1,0 +1,60 @@
+"""The log's keys: the one that the first entry publishes, and those that the consortium root put in its place."""
+from leaves import canonical
+from notes import LOG, Refused, VerifierKey
+from statements import check_envelope, json_object, parse_envelope
+
+# TODO(name): action, record fields and payload type of a rotation.
+KEY_ROTATED = "ledger.key-rotated"
+PAYLOAD_TYPE = "application/vnd.konclave.key-rotation.v1+json"
+
+
+class LogKeys:
+    """The log's keys in their order, each with the entry that brought it in."""
+
+    def __init__(self):
+        self.history = []
+
+    @property
+    def current(self):
+        return self.history[-1][0] if self.history else None
+
+    def take(self, leaf, root):
+        """Takes in an entry; refuses a rotation that the root did not authorise."""
+        record = leaf["record"] if isinstance(leaf["record"], dict) else {}
+        if leaf["seq"] == 0 and leaf["action"] == "ledger.created":
+            key = log_key(record.get("vkey"), leaf["origin"])
+            if key:
+                self.history.append((key, 0))
+        elif leaf["action"] == KEY_ROTATED:
+            new = log_key(record.get("new_vkey"), leaf["origin"])
+            if new is None or self.current is None or record.get("old_vkey") != str(self.current):
+                raise Refused("the rotation does not lead from the log's key to another one")
+            if root is None:
+                raise Refused("no consortium root is known that could have authorised the rotation")
+            authorisation = parse_envelope(canonical(record.get("authorisation")).encode())
+            said = json_object(check_envelope(authorisation, root))
+            if authorisation["payloadType"] != PAYLOAD_TYPE:
+                raise Refused(f"the authorisation holds {authorisation['payloadType']}")
+            if any(said.get(name) != record[name] for name in ("old_vkey", "new_vkey")):
+                raise Refused("the consortium root authorised another rotation")
+            self.history.append((new, leaf["seq"]))
+
+    def signer(self, given):
+        """The key that must have signed the head: the log's newest if `given` is one of the log's, or none was given."""
+        known = [key for key, _ in self.history]
+        return given if given and given not in known else self.current
+
+    def earlier(self):
+        return [key for key, _ in self.history[:-1]]
+
+    def rotated_last(self, size):
+        """The key whose signature a head of `size` entries must have too, because its last entry put it aside."""
+        return self.history[-2][0] if len(self.history) > 1 and self.history[-1][1] == size - 1 else None
+
+
+def log_key(text, origin):
+    try:
+        key = VerifierKey.parse(text) if isinstance(text, str) else None
+    except Refused:
+        return None
+    return key if key and key.kind == LOG and key.name == origin else None
