@@ -47,7 +47,7 @@ pub fn draft(number: u64) -> EntryDraft {
         new: Some(Hash::of(&number.to_be_bytes())),
         reason: format!("because of {number}"),
         request_id: format!("request-{number}"),
-        record: json!({ "number": number }),
+        record: json!({ "number": number, "job": format!("job-{}", number % 3), "round": number % 2 }),
         ..EntryDraft::default()
     }
 }
