@@ -51,8 +51,7 @@ fn ledger(live: &Path) -> Ledger {
         drafts.push(consented(site, "job-1", statement));
     }
     let statement = ledger.put_statement(&deposit("site-b")).unwrap();
-    let line =
-        DepositLine { task: "logD".into(), records: 9, unique_structures: 8, scaffolds: 7 };
+    let line = DepositLine { task: "logD".into(), records: 9, unique_structures: 8, scaffolds: 7 };
     let record = Record::DepositRegistered {
         site: "site-b".into(),
         statement,
@@ -273,14 +272,17 @@ fn receipts_and_consistency_are_checked_from_files() {
     };
     let output = ask("1", &receipt);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output));
-    assert!(text(&output).contains("entry 288 of 300") && text(&output).contains("site-b"), "{}", text(&output));
+    assert!(
+        text(&output).contains("entry 288 of 300") && text(&output).contains("site-b"),
+        "{}",
+        text(&output)
+    );
     assert_eq!(ask("2", &receipt).status.code(), Some(2), "one witness is not two");
     replace(Path::new(&receipt), "index 288", "index 289");
     assert_eq!(ask("0", &receipt).status.code(), Some(2), "a receipt for another entry");
 
-    let compare = |old: &str, new: &TempDir| {
-        python(&["consistency", old, new.path().to_str().unwrap(), "--key", &key])
-    };
+    let compare =
+        |old: &str, new: &TempDir| python(&["consistency", old, new.path().to_str().unwrap(), "--key", &key]);
     let output = compare(&file(&old, "checkpoint"), &new);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output));
     assert!(text(&output).contains("the 600 entries extend the 300"), "{}", text(&output));

@@ -108,11 +108,8 @@ fn leaf_node_and_root_hashes() {
 fn inclusion_proofs() {
     let Vectors { positive, negative } = vectors("inclusion");
     let verify = |case: &Value| -> Result<(), ProofError> {
-        let proof = InclusionProof {
-            index: number(case, "index"),
-            size: number(case, "size"),
-            hashes: hashes(case),
-        };
+        let proof =
+            InclusionProof { index: number(case, "index"), size: number(case, "size"), hashes: hashes(case) };
         proof.verify(&hash(case, "leaf"), &hash(case, "root"))
     };
     for case in &positive {
@@ -153,10 +150,7 @@ fn tile_paths_and_the_files_of_a_log() {
         if text(case, "kind") == "path" {
             let tile: TilePath = text(case, "path").parse().unwrap();
             let found = (level(tile.kind()), tile.index(), u64::from(tile.width()));
-            assert_eq!(
-                found,
-                (text(case, "level").to_owned(), number(case, "index"), number(case, "width"))
-            );
+            assert_eq!(found, (text(case, "level").to_owned(), number(case, "index"), number(case, "width")));
             assert_eq!(tile.to_string(), text(case, "path"));
             continue;
         }
@@ -180,8 +174,12 @@ fn tile_paths_and_the_files_of_a_log() {
 fn entry_bundles() {
     let Vectors { positive, negative } = vectors("bundles");
     for case in &positive {
-        let entries: Vec<Vec<u8>> =
-            case["entries"].as_array().unwrap().iter().map(|entry| bytes_of(entry.as_str().unwrap())).collect();
+        let entries: Vec<Vec<u8>> = case["entries"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|entry| bytes_of(entry.as_str().unwrap()))
+            .collect();
         let stored = bytes(case, "bundle");
         let read: Vec<&[u8]> = bundle::entries(&stored).map(Result::unwrap).collect();
         assert_eq!(read, entries);
@@ -249,7 +247,8 @@ fn signed_notes() {
 fn checkpoints() {
     let Vectors { positive, negative } = vectors("checkpoints");
     let verify = |case: &Value| -> Result<Checkpoint, CheckpointError> {
-        let note = case["note"].as_str().map_or_else(|| bytes(case, "note_hex"), |note| note.as_bytes().to_vec());
+        let note =
+            case["note"].as_str().map_or_else(|| bytes(case, "note_hex"), |note| note.as_bytes().to_vec());
         Checkpoint::verify(&note, &key(case, "key")).map(|(head, _)| head)
     };
     for case in &positive {
@@ -307,8 +306,7 @@ fn canonical_texts() {
     }
     for case in &negative {
         let input = text(case, "input");
-        let canonical =
-            serde_json::from_str(input).ok().and_then(|value: Value| canonical_json(&value).ok());
+        let canonical = serde_json::from_str(input).ok().and_then(|value: Value| canonical_json(&value).ok());
         assert_ne!(canonical.as_deref(), Some(input.as_bytes()), "{case}");
     }
 }

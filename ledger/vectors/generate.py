@@ -15,10 +15,11 @@ sys.path.insert(0, str(HERE.parent / "verifier"))
 sys.dont_write_bytecode = True
 
 import ed25519
+import rotation_cases
 import text_cases
 import tree_cases
 
-CASES = {**tree_cases.FILES, **text_cases.FILES}
+CASES = {**tree_cases.FILES, **text_cases.FILES, **rotation_cases.FILES}
 
 
 def main():

@@ -3,9 +3,9 @@ from leaves import canonical
 from notes import LOG, Refused, VerifierKey
 from statements import check_envelope, json_object, parse_envelope
 
-# TODO(name): action, record fields and payload type of a rotation.
 KEY_ROTATED = "ledger.key-rotated"
-PAYLOAD_TYPE = "application/vnd.konclave.key-rotation.v1+json"
+PAYLOAD_TYPE = "application/vnd.konclave.key-change.v1+json"
+CHANGE = {"origin", "old_vkey", "new_vkey", "reason", "trusted_size", "trusted_root", "made_at"}
 
 
 class LogKeys:
@@ -27,7 +27,7 @@ class LogKeys:
                 self.history.append((key, 0))
         elif leaf["action"] == KEY_ROTATED:
             new = log_key(record.get("new_vkey"), leaf["origin"])
-            if new is None or self.current is None or record.get("old_vkey") != str(self.current):
+            if None in (new, self.current) or new == self.current or record.get("old_vkey") != str(self.current):
                 raise Refused("the rotation does not lead from the log's key to another one")
             if root is None:
                 raise Refused("no consortium root is known that could have authorised the rotation")
@@ -35,7 +35,8 @@ class LogKeys:
             said = json_object(check_envelope(authorisation, root))
             if authorisation["payloadType"] != PAYLOAD_TYPE:
                 raise Refused(f"the authorisation holds {authorisation['payloadType']}")
-            if any(said.get(name) != record[name] for name in ("old_vkey", "new_vkey")):
+            if set(said) != CHANGE or any(said[name] != value for name, value in (
+                    ("origin", leaf["origin"]), ("old_vkey", record["old_vkey"]), ("new_vkey", record["new_vkey"]))):
                 raise Refused("the consortium root authorised another rotation")
             self.history.append((new, leaf["seq"]))
 

@@ -14,6 +14,7 @@ if sys.version_info < (3, 11):
 
 import argparse
 import json
+import os
 
 import ed25519
 import merkle
@@ -25,6 +26,7 @@ from tiles import ENTRIES, WIDTH, Folder, in_log, range_root, split_bundle
 from walk import Audit, NoKey
 
 SOUND, UNUSABLE, TAMPERED = 0, 1, 2
+SCHEMAS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "schemas")
 
 
 def read(path):
@@ -53,7 +55,8 @@ def key_of(folder, given, size):
 
 
 def verify(arguments):
-    audit = Audit(Folder(arguments.folder), arguments.key, arguments.root, arguments.origin, arguments.quorum)
+    audit = Audit(Folder(arguments.folder), arguments.key, arguments.root, arguments.origin, arguments.quorum,
+                  arguments.schemas)
     report = audit.run()
     first = report.first_bad_index
     if arguments.json:
@@ -127,7 +130,8 @@ def consistency(arguments):
         path = merkle.consistency_proof(range_root(folder, new.size), old.size, new.size)
         merkle.check_consistency(old.size, new.size, path, old.root, new.root)
     except merkle.BadProof as error:
-        raise Refused(f"the {new.size} entries do not extend the {old.size} of the older checkpoint: {error}") from error
+        detail = f"the {new.size} entries do not extend the {old.size} of the older checkpoint: {error}"
+        raise Refused(detail) from error
     print(f"OK  {new.origin}: the {new.size} entries extend the {old.size} of the older checkpoint")
     for one in path:
         print(f"  {one.hex()}")
@@ -164,6 +168,7 @@ def parser():
     one.add_argument("--root", type=root_key, help="the consortium root's public key, known from elsewhere")
     one.add_argument("--origin", help="the log must have this name")
     one.add_argument("--quorum", type=int, default=0, help="this many witnesses must have cosigned")
+    one.add_argument("--schemas", default=SCHEMAS, help="folder with the records' JSON Schemas (default: %(default)s)")
     one.add_argument("--json", action="store_true", help="print the report as JSON")
     one.set_defaults(run=verify)
 
@@ -194,7 +199,7 @@ def main():
     except Refused as refused:
         print(f"REFUSED  {refused}")
         return TAMPERED
-    except (OSError, NoKey) as error:
+    except (OSError, ValueError, NoKey) as error:
         print(f"verify_ledger.py: {error}", file=sys.stderr)
         return UNUSABLE
 

@@ -6,6 +6,7 @@ from leaves import check_link, parse_leaf, unix_seconds
 from members import Members
 from notes import Checkpoint, Refused, check_cosignature
 from rotation import LogKeys
+from schema import Schemas
 from statements import Statements
 from tiles import ENTRIES, WIDTH, Tile, in_log, split_bundle, tiles_of
 
@@ -50,9 +51,10 @@ class Broken(Exception):
 class Audit:
     """Verifies one folder with what the caller knows from elsewhere."""
 
-    def __init__(self, folder, key=None, root=None, origin=None, quorum=0):
+    def __init__(self, folder, key=None, root=None, origin=None, quorum=0, schemas=None):
         self.folder, self.given_key, self.given_origin, self.quorum = folder, key, origin, quorum
         self.report = Report(root_given=root is not None)
+        self.schemas = Schemas(schemas)
         self.members = Members(root)
         self.log_keys = LogKeys()
         self.statements = Statements(folder)
@@ -82,6 +84,10 @@ class Audit:
             complete = True
         except Broken:
             complete = False
+        if not self.schemas.known:
+            report.notes.append("records were not compared with schemas: there is no folder of them")
+        elif self.schemas.unknown:
+            report.notes.append(f"{self.schemas.unknown} entries have actions without a schema: their place alone was checked")
         report.statements_checked = self.statements.checked
         report.witnesses_enrolled = len(self.members.witnesses)
         report.consortium_root = self.members.root.hex() if self.members.root else None
@@ -128,9 +134,10 @@ class Audit:
         if time < self.latest:
             self.report.notes.append(f"entry {index} is dated {self.latest - time} s before an earlier one")
         self.latest = max(self.latest, time)
-        for take in (lambda: self.members.take(leaf, time), lambda: self.log_keys.take(leaf, self.members.root)):
+        for check in (lambda: self.schemas.check(leaf), lambda: self.members.take(leaf, time),
+                      lambda: self.log_keys.take(leaf, self.members.root)):
             try:
-                take()
+                check()
             except Refused as refused:
                 self.report.add(index, str(tile), refused)
         for file, detail in self.statements.problems(leaf, self.members):
