@@ -47,7 +47,16 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let maybe = || proptest::option::weighted(0.4, 0..6_u64);
     let moment = || proptest::option::weighted(0.3, 0..20_u64);
     let query = (maybe(), maybe(), maybe(), maybe(), maybe(), moment(), moment(), 1..40_usize).prop_map(
-        |(site, actor, action, job, round, since, until, page)| Step::Query { site, actor, action, job, round, since, until, page },
+        |(site, actor, action, job, round, since, until, page)| Step::Query {
+            site,
+            actor,
+            action,
+            job,
+            round,
+            since,
+            until,
+            page,
+        },
     );
     let step = prop_oneof![
         4 => prop_oneof![1..4_usize, Just(256), 1..300_usize].prop_map(Step::Append),

@@ -1,7 +1,12 @@
 //! The committed JSON Schemas are those of the code, one for each action.
 
 #![cfg(feature = "schema")]
-#![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, reason = "tests stop at the first surprise")]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "tests stop at the first surprise"
+)]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -44,7 +49,9 @@ fn the_committed_schemas_are_these() {
     let committed: BTreeMap<String, String> = fs::read_dir(folder())
         .unwrap()
         .map(|file| file.unwrap().path())
-        .map(|path| (path.file_name().unwrap().to_str().unwrap().to_owned(), fs::read_to_string(path).unwrap()))
+        .map(|path| {
+            (path.file_name().unwrap().to_str().unwrap().to_owned(), fs::read_to_string(path).unwrap())
+        })
         .collect();
     assert!(committed == files(), "ledger/schemas/ is out of date: run `make schemas`");
 }

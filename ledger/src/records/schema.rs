@@ -14,7 +14,8 @@ use super::Record;
 /// Each stands by itself: what it refers to is in its own `$defs`.
 #[must_use]
 pub fn schemas() -> BTreeMap<&'static str, Value> {
-    let generated = SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<Record>().to_value();
+    let generated =
+        SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<Record>().to_value();
     let definitions = generated.get("$defs").cloned().unwrap_or_default();
     let variants = generated.get("oneOf").and_then(Value::as_array).cloned().unwrap_or_default();
     let of = |action: &&'static str| {
@@ -87,7 +88,8 @@ fn used(record: &Value, definitions: &Value) -> Map<String, Value> {
 fn references(schema: &Value, names: &mut Vec<String>) {
     match schema {
         Value::Object(members) => {
-            let name = members.get("$ref").and_then(Value::as_str).and_then(|path| path.strip_prefix("#/$defs/"));
+            let name =
+                members.get("$ref").and_then(Value::as_str).and_then(|path| path.strip_prefix("#/$defs/"));
             names.extend(name.map(str::to_owned));
             members.values().for_each(|member| references(member, names));
         }

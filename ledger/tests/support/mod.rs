@@ -20,7 +20,7 @@ pub fn origin() -> Origin {
 
 pub fn options(index: bool) -> LedgerOptions {
     let signer = SigningKey::from_seed(&LOG_SEED);
-    LedgerOptions { origin: origin(), signer, software: "konclave/0.1.0".into(), index }
+    LedgerOptions { origin: origin(), signer: Box::new(signer), software: "konclave/0.1.0".into(), index }
 }
 
 pub fn log_key() -> VerifierKey {
