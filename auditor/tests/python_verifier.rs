@@ -23,12 +23,15 @@ use consortium::{
 use konclave_audit::{Folder, VerifyOptions, verify};
 use konclave_crypto::MemberRole;
 use konclave_ledger::records::{DepositLine, Record};
+use konclave_ledger::rotation::{ChangeReason, KeyChange};
 use konclave_ledger::witness::WitnessState;
-use konclave_ledger::{Hash, Ledger};
+use konclave_ledger::{Hash, Ledger, SigningKey, VerifierKey, statements};
 use tempfile::TempDir;
 
 const SITES: [&str; 3] = ["site-a", "site-b", "site-c"];
 const SIZE: u64 = 300;
+/// The seed of the consortium root in `consortium`.
+const ROOT_SEED: [u8; 32] = [42; 32];
 
 fn python(arguments: &[&str]) -> Output {
     let verifier = Path::new(env!("CARGO_MANIFEST_DIR")).join("../ledger/verifier/verify_ledger.py");
@@ -66,11 +69,14 @@ fn ledger(live: &Path) -> Ledger {
 }
 
 fn cosign(ledger: &mut Ledger) {
+    cosign_with(ledger, &log_key());
+}
+
+fn cosign_with(ledger: &mut Ledger, key: &VerifierKey) {
     let head = ledger.head();
     let proof = ledger.consistency_proof(0, head.size).unwrap();
-    let seen = WitnessState::new(head.origin)
-        .advance(ledger.checkpoint_note().as_bytes(), &log_key(), &proof)
-        .unwrap();
+    let seen =
+        WitnessState::new(head.origin).advance(ledger.checkpoint_note().as_bytes(), key, &proof).unwrap();
     for site in SITES {
         ledger.add_cosignature(&seen.cosign(&witness(site), at(60)).line().to_string()).unwrap();
     }
@@ -248,6 +254,48 @@ fn both_refuse_what_members_did_not_sign() {
 }
 
 type Draft = fn(&str, Hash) -> konclave_ledger::EntryDraft;
+
+/// A change of the log's key: whoever knows the old key and the root gets to the new one.
+#[test]
+fn the_python_side_follows_a_change_of_the_logs_key() {
+    let live = tempfile::tempdir().unwrap();
+    let mut ledger = ledger(live.path());
+    let next = SigningKey::from_seed(&[77; 32]);
+    let next_key = konclave_ledger::checkpoint::log_key(log_key().name().clone(), &next);
+    let trusted = ledger.head();
+    let change = KeyChange {
+        origin: trusted.origin,
+        old_vkey: log_key().to_string(),
+        new_vkey: next_key.to_string(),
+        reason: ChangeReason::Scheduled,
+        trusted_size: trusted.size,
+        trusted_root: trusted.root,
+        made_at: at(90).unix_seconds(),
+    };
+    let authorised = statements::sign(&ROOT_SEED, &change).unwrap();
+    ledger.rotate_key(Box::new(next), &authorised, draft(SIZE), at(100)).unwrap();
+    cosign_with(&mut ledger, &next_key);
+    let over_the_change = export(&ledger);
+    ledger.append(vec![draft(SIZE + 1)], at(110)).unwrap();
+    cosign_with(&mut ledger, &next_key);
+    let later = export(&ledger);
+    for folder in [&over_the_change, &later] {
+        assert_eq!(second_opinion(folder.path(), &[]), (Some(0), None), "known: the old key");
+        let (next_key, root) = (next_key.to_string(), root().0.to_string());
+        let arguments = ["verify", folder.path().to_str().unwrap(), "--key", &next_key, "--root", &root];
+        let output = python(&arguments);
+        assert_eq!(output.status.code(), Some(0), "known: the new key: {}", text(&output));
+    }
+
+    // Without the old key's signature the first head under the new key proves nothing to who knows the old one.
+    let file = over_the_change.path().join("checkpoint");
+    let note = fs::read_to_string(&file).unwrap();
+    let old_line = format!("\u{2014} {} ", log_key().name());
+    let cut = note.find(&old_line).unwrap();
+    let end = cut + note[cut..].find('\n').unwrap() + 1;
+    fs::write(&file, format!("{}{}", &note[..cut], &note[end..])).unwrap();
+    assert_eq!(second_opinion(over_the_change.path(), &[]), (Some(2), Some(0)));
+}
 
 #[test]
 fn receipts_and_consistency_are_checked_from_files() {

@@ -32,9 +32,13 @@ def created():
     return {"action": "ledger.created", "record": record}
 
 
+FIRST = hashlib.sha256(b"\x00" + leaf(seq=0, prev="0" * 64, site=None, statement=None, commitments=[],
+                                       **created()).encode()).hexdigest()
+
+
 def change(old, new, signer=ROOT_SEED, kind=CHANGE, **fields):
     said = {"origin": ORIGIN, "old_vkey": str(old), "new_vkey": str(new), "reason": "scheduled", "trusted_size": 1,
-            "trusted_root": "0" * 64, "made_at": 1_767_225_600, **fields}
+            "trusted_root": FIRST, "made_at": 1_767_225_600, **fields}
     return envelope(kind, canonical(said).encode(), signer)
 
 
@@ -105,6 +109,8 @@ def rotations():
             ("the change to another key", 1, refuses(change(LOG_KEY, THIRD_KEY))),
             ("the change of another log", 1, refuses(change(LOG_KEY, NEW_KEY, origin="elsewhere"))),
             ("a field more", 1, refuses(change(LOG_KEY, NEW_KEY, extra=1))),
+            ("a head that the log does not extend", 1, refuses(change(LOG_KEY, NEW_KEY, trusted_root="0" * 64))),
+            ("a head that the log has not reached", 1, refuses(change(LOG_KEY, NEW_KEY, trusted_size=2))),
             ("from a key that is not the log's", 1,
              log(created(), rotated(THIRD_KEY, NEW_KEY), filler(), signers=[NEW_KEY])),
             ("to a key of another name", 1, refuses(None, other_origin)),

@@ -1,5 +1,6 @@
 """Ed25519 signing (RFC 8032, section 5.1.6) with the fixed test keys of these files, and what they sign."""
 import base64
+import functools
 import hashlib
 
 import ed25519
@@ -12,14 +13,30 @@ def halves(seed):
     return scalar, digest[32:]
 
 
+@functools.cache
+def doubled(times):
+    """The base point, doubled so many times."""
+    before = doubled(times - 1) if times else None
+    return ed25519.add(before, before) if before else ed25519.BASE
+
+
+def times_base(scalar):
+    product = ed25519.NEUTRAL
+    for bit in range(scalar.bit_length()):
+        if scalar >> bit & 1:
+            product = ed25519.add(product, doubled(bit))
+    return ed25519.encode(product)
+
+
+@functools.cache
 def public(seed):
-    return ed25519.encode(ed25519.multiply(halves(seed)[0], ed25519.BASE))
+    return times_base(halves(seed)[0])
 
 
 def sign(seed, message):
     scalar, prefix = halves(seed)
     r = int.from_bytes(hashlib.sha512(prefix + message).digest(), "little") % ed25519.ORDER
-    point = ed25519.encode(ed25519.multiply(r, ed25519.BASE))
+    point = times_base(r)
     k = int.from_bytes(hashlib.sha512(point + public(seed) + message).digest(), "little") % ed25519.ORDER
     return point + ((r + k * scalar) % ed25519.ORDER).to_bytes(32, "little")
 

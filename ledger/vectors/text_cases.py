@@ -9,6 +9,7 @@ from receipts import Receipt
 from signing import (LOG_KEY, LOG_SEED, ORIGIN, WITNESSES, base64_text, checkpoint_text, cosignature_line, log_line,
                      note, public, seed, sign, witness_key)
 from tree_cases import content, flipped, hexes, range_root, refused
+from witness_request import WitnessRequest
 
 # RFC 8032, section 7.1: secret seed, public key, message, signature.
 RFC_8032 = (
@@ -282,6 +283,49 @@ def receipts():
     return positive, negative
 
 
+def witness_requests():
+    def body(old, size, path=None, root=None, key=LOG_KEY, secret=LOG_SEED):
+        text = checkpoint_text(size, root or range_root(0, size), key.name)
+        path = merkle.consistency_proof(range_root, old, size) if path is None else path
+        return f"old {old}\n" + "".join(f"{base64_text(one)}\n" for one in path) + "\n" + note(text, log_line(text, key, secret))
+
+    def case(request, seen, root=None):
+        return {"request": request, "seen": seen, "seen_root": (root or range_root(0, seen)).hex(), "key": str(LOG_KEY)}
+
+    def check(one):
+        request = WitnessRequest.parse(one["request"].encode())
+        request.check(one["seen"], bytes.fromhex(one["seen_root"]), VerifierKey.parse(one["key"]))
+        return request.checkpoint.size
+
+    positive = [{**case(body(old, size), old), "size": size}
+                for old, size in ((0, 0), (0, 7), (7, 7), (3, 7), (4, 7), (64, 70), (33, 257), (1000, 65_537))]
+    assert all(check(one) == one["size"] for one in positive)
+    good, path = positive[3]["request"], merkle.consistency_proof(range_root, 3, 7)
+    first, stranger = base64_text(path[0]), seed("stranger")
+    elsewhere = VerifierKey("elsewhere", LOG, LOG_KEY.public)
+    negative = [
+        {"why": why, **one}
+        for why, one in (
+            ("a rollback", case(body(7, 3, []), 7)),
+            ("the witness has seen more", case(good, 4)), ("the witness has seen less", case(good, 2)),
+            ("another history before", case(good, 3, range_root(1, 4))),
+            ("a fork of one size", case(body(7, 7, root=range_root(1, 8)), 7)),
+            ("a rewritten log", case(body(3, 7, root=range_root(1, 8)), 3)),
+            ("no proof", case(body(3, 7, []), 3)), ("a hash less", case(body(3, 7, path[1:]), 3)),
+            ("a hash more", case(body(3, 7, [*path, path[0]]), 3)), ("hashes for a first head", case(body(0, 7, path), 0)),
+            ("64 hashes", case(body(3, 7, [path[0]] * 64), 3)), ("a hash of 31 bytes", case(body(3, 7, [path[0][1:], *path[1:]]), 3)),
+            ("a hash without padding", case(good.replace(first, first.rstrip("=")), 3)),
+            ("a leading zero", case(good.replace("old 3", "old 03"), 3)), ("a sign", case(good.replace("old 3", "old +3"), 3)),
+            ("another word", case(good.replace("old 3", "new 3"), 3)), ("no old size", case(good.split("\n", 1)[1], 3)),
+            ("no blank line", case(good.replace("\n\n", "\n", 1), 3)), ("a carriage return", case(good.replace("old 3\n", "old 3\r\n"), 3)),
+            ("signed by another", case(body(3, 7, secret=stranger), 3)), ("another log", case(body(3, 7, key=elsewhere), 3)),
+        )
+    ]
+    for one in negative:
+        assert refused(Refused, check, one), one["why"]
+    return positive, negative
+
+
 def notes():
     """Signed notes as such: what is text, what is a line."""
     line = log_line("a\n")
@@ -315,4 +359,4 @@ def notes():
 
 
 FILES = {"signatures": signatures, "verifier_keys": verifier_keys, "notes": notes, "checkpoints": checkpoints,
-         "cosignatures": cosignatures, "receipts": receipts, **JSON_FILES}
+         "cosignatures": cosignatures, "receipts": receipts, "witness_requests": witness_requests, **JSON_FILES}

@@ -18,8 +18,8 @@ class LogKeys:
     def current(self):
         return self.history[-1][0] if self.history else None
 
-    def take(self, leaf, root):
-        """Takes in an entry; refuses a rotation that the root did not authorise."""
+    def take(self, leaf, root, root_at):
+        """Takes in an entry; refuses a change that the consortium root (32 bytes) did not authorise for this history."""
         record = leaf["record"] if isinstance(leaf["record"], dict) else {}
         if leaf["seq"] == 0 and leaf["action"] == "ledger.created":
             key = log_key(record.get("vkey"), leaf["origin"])
@@ -28,16 +28,20 @@ class LogKeys:
         elif leaf["action"] == KEY_ROTATED:
             new = log_key(record.get("new_vkey"), leaf["origin"])
             if None in (new, self.current) or new == self.current or record.get("old_vkey") != str(self.current):
-                raise Refused("the rotation does not lead from the log's key to another one")
+                raise Refused("the change does not lead from the log's key to another one")
             if root is None:
-                raise Refused("no consortium root is known that could have authorised the rotation")
+                raise Refused("no consortium root is known that could have authorised the change")
             authorisation = parse_envelope(canonical(record.get("authorisation")).encode())
             said = json_object(check_envelope(authorisation, root))
             if authorisation["payloadType"] != PAYLOAD_TYPE:
                 raise Refused(f"the authorisation holds {authorisation['payloadType']}")
             if set(said) != CHANGE or any(said[name] != value for name, value in (
                     ("origin", leaf["origin"]), ("old_vkey", record["old_vkey"]), ("new_vkey", record["new_vkey"]))):
-                raise Refused("the consortium root authorised another rotation")
+                raise Refused("the consortium root authorised another change")
+            # The root vouches for a head. A log that does not extend it was rewritten by whoever had the old key.
+            trusted = root_at(said["trusted_size"]) if type(said["trusted_size"]) is int else None
+            if trusted is None or trusted.hex() != said["trusted_root"]:
+                raise Refused("the log does not extend the head up to which the consortium root trusts the old key")
             self.history.append((new, leaf["seq"]))
 
     def signer(self, given):

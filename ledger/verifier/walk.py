@@ -8,10 +8,11 @@ from notes import Checkpoint, Refused, check_cosignature
 from rotation import LogKeys
 from schema import Schemas
 from statements import Statements
-from tiles import ENTRIES, WIDTH, Tile, in_log, split_bundle, tiles_of
+from tiles import ENTRIES, WIDTH, Tile, in_log, range_root, split_bundle, tiles_of
 
 # What only a gateway's own folder holds, besides its index and what is staged or superseded.
-OF_THE_WRITER = ("head.note", "ledger.lock", "head.note.tmp", "checkpoint.tmp", "statement.tmp")
+OF_THE_WRITER = ("head.note", "ledger.lock", "witnessed", "reserve", "head.note.tmp", "checkpoint.tmp", "statement.tmp",
+                 "witnessed.tmp")
 
 
 @dataclass
@@ -135,7 +136,7 @@ class Audit:
             self.report.notes.append(f"entry {index} is dated {self.latest - time} s before an earlier one")
         self.latest = max(self.latest, time)
         for check in (lambda: self.schemas.check(leaf), lambda: self.members.take(leaf, time),
-                      lambda: self.log_keys.take(leaf, self.members.root)):
+                      lambda: self.log_keys.take(leaf, self.members.root, self.root_at)):
             try:
                 check()
             except Refused as refused:
@@ -146,6 +147,10 @@ class Audit:
         self.edge.push(leaf_hash)
         self.push(0, leaf_hash)
         self.report.entries_checked += 1
+
+    def root_at(self, size):
+        """The root over the first `size` entries, as far as the walk has come."""
+        return range_root(self.folder, self.report.size)(0, size) if size <= self.edge.size else None
 
     def push(self, level, expected):
         """Adds a hash to its level; a full tile is one item of the level above."""
