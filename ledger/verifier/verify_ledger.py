@@ -55,15 +55,18 @@ def key_of(folder, given, size):
 
 
 def verify(arguments):
-    audit = Audit(Folder(arguments.folder), arguments.key, arguments.root, arguments.origin, arguments.quorum,
-                  arguments.schemas)
-    report = audit.run()
-    first = report.first_bad_index
+    """One report a folder: copies that several people hold."""
+    reports = []
+    for folder in arguments.folder:
+        audit = Audit(Folder(folder), arguments.key, arguments.root, arguments.origin, arguments.quorum, arguments.schemas)
+        report = audit.run()
+        first = report.first_bad_index
+        reports.append({"folder": folder, "ok": first is None, "first_bad_index": first, **vars(report)})
+        if not arguments.json:
+            show(report, first)
     if arguments.json:
-        print(json.dumps({"ok": first is None, "first_bad_index": first, **vars(report)}, indent=2))
-    else:
-        show(report, first)
-    return SOUND if first is None else TAMPERED
+        print(json.dumps(reports if len(reports) > 1 else reports[0], indent=2))
+    return SOUND if all(report["ok"] for report in reports) else TAMPERED
 
 
 def show(report, first):
@@ -163,7 +166,7 @@ def parser():
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 
     one = commands.add_parser("verify", help="recompute everything and name the first bad entry")
-    one.add_argument("folder")
+    one.add_argument("folder", nargs="+", help="an exported ledger; several, to compare copies of several people")
     one.add_argument("--key", type=verifier_key, help="the log's verifier key, known from elsewhere")
     one.add_argument("--root", type=root_key, help="the consortium root's public key, known from elsewhere")
     one.add_argument("--origin", help="the log must have this name")
