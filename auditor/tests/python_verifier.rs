@@ -169,7 +169,6 @@ fn both_name_the_same_first_bad_entry() {
     let folder = export(&ledger(live.path()));
     let good = folder.path();
     assert_eq!(first_opinion(good), (true, None));
-    assert_eq!(second_opinion(good, &[]), (true, None));
     assert_eq!(second_opinion(good, &["--pure"]), (true, None), "without the package `cryptography`");
 
     type Tampering = (&'static str, u64, fn(&Path));
@@ -187,7 +186,7 @@ fn both_name_the_same_first_bad_entry() {
         ("a hash in a tile", 7, |at| flip(&at.join("tile/0/000"), 32 * 7 + 3)),
         ("a hash over 256 entries", 0, |at| flip(&at.join("tile/1/000.p/1"), 5)),
         ("a tile removed", 256, |at| fs::remove_file(at.join("tile/0/001.p/44")).unwrap()),
-        ("the size in the checkpoint", 256, |at| replace(&at.join("checkpoint"), "\n300\n", "\n301\n")),
+        ("the size in the checkpoint", 0, |at| replace(&at.join("checkpoint"), "\n300\n", "\n301\n")),
         ("a statement altered", 6, |at| flip(&statement_file(at), 40)),
         ("a statement removed", 6, |at| fs::remove_file(statement_file(at)).unwrap()),
         ("a cosignature removed", 0, |at| {
@@ -212,15 +211,15 @@ fn both_name_the_same_first_bad_entry() {
             copy
         })
         .collect();
-    let folders: Vec<&Path> = copies.iter().map(TempDir::path).collect();
-    let second = second_opinions(&folders, &[]);
+    let mut folders: Vec<&Path> = copies.iter().map(TempDir::path).collect();
+    // With one that is not altered, in the same run.
+    folders.push(good);
+    let mut second = second_opinions(&folders, &[]);
+    assert_eq!(second.pop(), Some((true, None)));
     for (((what, first_bad, _), folder), second) in kinds.iter().zip(folders).zip(second) {
         assert_eq!(first_opinion(folder), (false, Some(*first_bad)), "{what}");
         assert_eq!(second, (false, Some(*first_bad)), "{what}");
     }
-    // A copy that is altered is the only one that makes the exit code 2.
-    let [altered, ..] = copies.as_slice() else { panic!("no copies") };
-    assert_eq!(second_opinions(&[good, altered.path()], &[])[0], (true, None));
 }
 
 fn copy_folder(from: &Path, to: &Path) {
@@ -308,13 +307,12 @@ fn the_python_side_follows_a_change_of_the_logs_key() {
     ledger.append(vec![draft(SIZE + 1)], at(110)).unwrap();
     cosign_with(&mut ledger, &next_key);
     let later = export(&ledger);
-    for folder in [&over_the_change, &later] {
-        assert_eq!(second_opinion(folder.path(), &[]), (true, None), "known: the old key");
-        let (next_key, root) = (next_key.to_string(), root().0.to_string());
-        let arguments = ["verify", folder.path().to_str().unwrap(), "--key", &next_key, "--root", &root];
-        let output = python(&arguments);
-        assert_eq!(output.status.code(), Some(0), "known: the new key: {}", text(&output));
-    }
+    let folders = [over_the_change.path(), later.path()];
+    assert_eq!(second_opinions(&folders, &[]), [(true, None); 2], "known: the old key");
+    let (new_vkey, root) = (next_key.to_string(), root().0.to_string());
+    let folders = folders.map(|folder| folder.to_str().unwrap());
+    let output = python(&[&["verify", "--key", &new_vkey, "--root", &root][..], &folders].concat());
+    assert_eq!(output.status.code(), Some(0), "known: the new key: {}", text(&output));
 
     // Without the old key's signature the first head under the new key proves nothing to who knows the old one.
     let file = over_the_change.path().join("checkpoint");

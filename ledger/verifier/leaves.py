@@ -18,12 +18,13 @@ TEXTS = ("software", "actor", "role", "action", "object", "reason", "request_id"
 OPTIONAL_DIGESTS = ("old", "new", "policy", "statement")
 FIELDS = {*TEXTS, *OPTIONAL_DIGESTS, "v", "seq", "prev", "site", "commitments", "record"}
 ESCAPES = {'"': '\\"', "\\": "\\\\", "\b": "\\b", "\t": "\\t", "\n": "\\n", "\f": "\\f", "\r": "\\r"}
+ESCAPED = re.compile(r'["\\\x00-\x1f]')
 
 
 def canonical(value):
     """RFC 8785 for values without floats."""
     if isinstance(value, str):
-        return '"' + "".join(ESCAPES.get(c, f"\\u{ord(c):04x}" if c < " " else c) for c in value) + '"'
+        return '"' + ESCAPED.sub(lambda found: ESCAPES.get(found[0], f"\\u{ord(found[0]):04x}"), value) + '"'
     if isinstance(value, list):
         return "[" + ",".join(map(canonical, value)) + "]"
     if isinstance(value, dict):

@@ -29,10 +29,8 @@ struct Vectors {
 fn vectors(name: &str) -> Vectors {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors").join(name).with_extension("json");
     let mut cases: Value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
-    let mut list = |key: &str| match cases[key].take() {
-        Value::Array(cases) => cases,
-        other => panic!("{key} is {other}"),
-    };
+    let mut list =
+        |key: &str| cases[key].as_array_mut().map(std::mem::take).unwrap_or_else(|| panic!("{name}: {key}"));
     let (positive, negative) = (list("positive"), list("negative"));
     assert!(!positive.is_empty() && negative.len() * 3 >= positive.len() + negative.len(), "{name}");
     Vectors { positive, negative }
