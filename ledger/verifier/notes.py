@@ -97,7 +97,7 @@ class SignatureLine:
         if len(parts) != 3 or parts[0] != DASH:
             raise Refused("a signature line is '— name base64'")
         data = base64_bytes(parts[2])
-        if len(data) < 4:
+        if len(data) < 5:
             raise Refused("a signature line holds four bytes of key id and a signature")
         return cls(key_name(parts[1]), data[:4], data[4:])
 

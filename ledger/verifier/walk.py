@@ -41,6 +41,14 @@ class Report:
         return min((finding["first_index"] for finding in self.findings), default=None)
 
 
+def signed_by(head, key):
+    try:
+        head.check_log(key)
+    except Refused:
+        return False
+    return True
+
+
 class NoKey(Exception):
     """Nothing to check the checkpoint's signature with."""
 
@@ -193,6 +201,9 @@ class Audit:
                 raise NoKey("no key was given with --key, and the log's first entry does not publish one")
             return
         if self.given_key and self.given_key != key:
+            if not self.report.root_given and not signed_by(head, self.given_key):
+                raise NoKey("the log says that the key given was replaced; only the consortium root, given with --root, "
+                            "can show that: whoever forges a log could name a root of his own in it")
             report.notes.append(f"the consortium root has put {key} in the place of the key given")
         elif self.given_key and self.log_keys.current not in (None, key):
             report.notes.append(f"the log publishes another key: {self.log_keys.current}")
