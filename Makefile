@@ -80,10 +80,11 @@ test-second: setup ## Let a second client, in Python, take part in a job beside 
 mutants: setup ## Remove each check against an attack, one at a time, and see its tests fail: [ONLY=id]
 	$(PYTHON) scripts/check_mutants.py $(ONLY)
 
-vectors: ## Write crypto/vectors/ anew after a change of the wire formats
+vectors: ## Write crypto/vectors/ and ledger/vectors/ anew after a change of the wire formats
 	@$(PYTHON) scripts/second_client.py --install-only
 	PYTHONPATH=third_party/second-client/packages $(PYTHON) crypto/vectors/generate.py
 	$(CARGO) test --locked -p konclave-crypto --test vectors -- --ignored write
+	$(PYTHON) ledger/vectors/generate.py
 
 fuzz: ## Run every fuzz target for SECONDS each, on the stable compiler: [SECONDS=60]
 	@scripts/fuzz.sh '$(CARGO)' '$(if $(filter command line,$(origin SECONDS)),$(SECONDS),60)'
