@@ -25,6 +25,21 @@ pub struct HashParseError {
     pub length: usize,
 }
 
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for Hash {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Hash".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "type": "string",
+            "pattern": "^[0-9a-f]{64}$",
+            "description": "A SHA-256 digest: 64 lower-case hexadecimal characters."
+        })
+    }
+}
+
 impl Hash {
     /// 32 zero bytes: the `prev` of the first entry.
     pub const ZERO: Self = Self([0; 32]);

@@ -130,6 +130,18 @@ impl Leaf {
         if self.prev == before.last_entry() { Ok(()) } else { Err(LinkError::Previous) }
     }
 
+    /// The job that the record names.
+    #[must_use]
+    pub fn job(&self) -> Option<&str> {
+        self.record.get("job")?.as_str()
+    }
+
+    /// The round that the record names.
+    #[must_use]
+    pub fn round(&self) -> Option<u32> {
+        u32::try_from(self.record.get("round")?.as_u64()?).ok()
+    }
+
     /// Reads an entry strictly: known version, all fields and no others, canonical bytes.
     ///
     /// # Errors

@@ -88,7 +88,7 @@ impl App {
         let folder = options.config.folder.clone();
         let ledger_options = LedgerOptions {
             origin: options.config.settings.origin.parse::<Origin>()?,
-            signer: SigningKey::from_seed(&options.ledger_seed),
+            signer: Box::new(SigningKey::from_seed(&options.ledger_seed)),
             software: concat!("konclave-gateway/", env!("CARGO_PKG_VERSION")).to_owned(),
             index: true,
         };

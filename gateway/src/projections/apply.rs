@@ -200,6 +200,22 @@ impl State {
                 });
             }
             Record::LedgerExported { size, .. } => self.exports.push((place.index, size)),
+            // The ledger itself follows its keys.
+            Record::LedgerKeyRotated { .. } => {}
+            audit @ (Record::EntryCorrected { .. }
+            | Record::OpeningErased { .. }
+            | Record::ReviewRecorded { .. }
+            | Record::WitnessStatus { .. }) => self.fold_audit(place, audit)?,
+            reserved @ (Record::SiteRevoked { .. }
+            | Record::ClientRevoked { .. }
+            | Record::GroupFormed { .. }
+            | Record::ModuleRegistered { .. }
+            | Record::UsageRecorded { .. }
+            | Record::PolicyProposed { .. }
+            | Record::PolicyBalloted { .. }
+            | Record::PolicyResolved { .. }) => {
+                return Err(FoldError::Reserved { index: place.index, action: reserved.action() });
+            }
             job @ (Record::JobRequested { .. }
             | Record::ConsentGiven { .. }
             | Record::ConsentRefused { .. }
@@ -241,7 +257,8 @@ fn job_of(record: &Record) -> Option<&str> {
         | Record::ParticipationRecorded { job, .. }
         | Record::EvaluationRecorded { job, .. }
         | Record::ContributionScored { job, .. }
-        | Record::RewardStated { job, .. } => Some(job),
+        | Record::RewardStated { job, .. }
+        | Record::UsageRecorded { job, .. } => Some(job),
         Record::LedgerCreated { .. }
         | Record::GatewayCertified { .. }
         | Record::SiteEnrolled { .. }
@@ -250,6 +267,18 @@ fn job_of(record: &Record) -> Option<&str> {
         | Record::DepositRegistered { .. }
         | Record::ModelRegistered { .. }
         | Record::JobRequested { .. }
-        | Record::LedgerExported { .. } => None,
+        | Record::LedgerExported { .. }
+        | Record::LedgerKeyRotated { .. }
+        | Record::SiteRevoked { .. }
+        | Record::ClientRevoked { .. }
+        | Record::EntryCorrected { .. }
+        | Record::OpeningErased { .. }
+        | Record::ReviewRecorded { .. }
+        | Record::WitnessStatus { .. }
+        | Record::GroupFormed { .. }
+        | Record::ModuleRegistered { .. }
+        | Record::PolicyProposed { .. }
+        | Record::PolicyBalloted { .. }
+        | Record::PolicyResolved { .. } => None,
     }
 }

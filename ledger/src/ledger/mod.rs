@@ -10,8 +10,10 @@ mod lock;
 mod query;
 mod read;
 mod recover;
+mod rotate;
 mod statement_files;
 mod tail;
+mod witnessed;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -23,16 +25,19 @@ pub use export::Exported;
 pub use filter::Filter;
 pub use index::IndexState;
 pub use read::Leaves;
+pub use witnessed::Quorum;
 
-use crate::checkpoint::{Checkpoint, log_key};
+use crate::checkpoint::Checkpoint;
 use crate::enrolment::EnrolledKeys;
-use crate::keys::SigningKey;
-use crate::note::{SignedNote, VerifierKey};
+use crate::note::{SignatureType, SignedNote, VerifierKey};
 use crate::origin::Origin;
+use crate::rotation::LogKeys;
+use crate::signer::LogSigner;
 use crate::storage::{FileStorage, Storage};
 use index::IndexSlot;
 use lock::FolderLock;
 use tail::Tail;
+use witnessed::Heads;
 
 /// The signed head: the truth about how long the ledger is.
 const HEAD: &str = "head.note";
@@ -47,7 +52,7 @@ pub struct LedgerOptions {
     /// The log's name.
     pub origin: Origin,
     /// The key that signs checkpoints.
-    pub signer: SigningKey,
+    pub signer: Box<dyn LogSigner>,
     /// Name and version of the software, written into every entry.
     pub software: String,
     /// Whether to keep a query index; without one, queries read the entries.
@@ -58,11 +63,13 @@ pub struct LedgerOptions {
 pub struct Ledger {
     storage: Box<dyn Storage>,
     origin: Origin,
-    signer: SigningKey,
+    signer: Box<dyn LogSigner>,
     software: String,
     tail: Tail,
     note: SignedNote,
     keys: EnrolledKeys,
+    log_keys: LogKeys,
+    heads: Heads,
     index: IndexSlot,
     /// The file `checkpoint` could not be written; tried again with the next head.
     unpublished: bool,
@@ -124,13 +131,19 @@ impl Ledger {
     /// The key that verifies the checkpoints (vkey).
     #[must_use]
     pub fn verifier_key(&self) -> VerifierKey {
-        log_key(self.origin.clone(), &self.signer)
+        VerifierKey::new(self.origin.clone(), SignatureType::Log, self.signer.public())
     }
 
     /// The keys that sites enrolled with.
     #[must_use]
     pub const fn enrolled_keys(&self) -> &EnrolledKeys {
         &self.keys
+    }
+
+    /// The log's own keys, past and present.
+    #[must_use]
+    pub const fn log_keys(&self) -> &LogKeys {
+        &self.log_keys
     }
 
     /// Whether the query index works; without it, queries are slower and otherwise the same.

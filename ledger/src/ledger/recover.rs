@@ -6,12 +6,14 @@ use super::errors::{AppendError, Damage, OpenError, StorageFailure};
 use super::index::IndexSlot;
 use super::lock::FolderLock;
 use super::tail::Tail;
+use super::witnessed::Heads;
 use super::{CHECKPOINT, HEAD, Ledger, LedgerOptions};
 use crate::bundle;
-use crate::checkpoint::{Checkpoint, log_key};
+use crate::checkpoint::Checkpoint;
 use crate::enrolment::EnrolledKeys;
 use crate::leaf::Leaf;
 use crate::note::SignedNote;
+use crate::rotation::LogKeys;
 use crate::storage::Storage;
 use crate::tiles::{TileKind, TilePath, tiles_of};
 use crate::tree::empty_root;
@@ -26,12 +28,14 @@ pub(super) fn load(
     let empty = Checkpoint { origin: origin.clone(), size: 0, root: empty_root() };
     let mut ledger = Ledger {
         storage,
-        note: empty.sign(&signer),
+        note: empty.signed_by(&[&*signer])?,
         origin,
         signer,
         software,
         tail: Tail::default(),
         keys: EnrolledKeys::default(),
+        log_keys: LogKeys::default(),
+        heads: Heads::default(),
         index: IndexSlot::off(),
         unpublished: true,
         poisoned: false,
@@ -43,20 +47,27 @@ pub(super) fn load(
         let note = ledger.note.clone();
         ledger.replace_head(&note).map_err(|error| match error {
             AppendError::NotStored(failure) | AppendError::Ambiguous(failure) => OpenError::Storage(failure),
-            AppendError::Poisoned | AppendError::Draft { .. } | AppendError::StatementMissing { .. } => {
-                OpenError::HeadMissing
-            }
+            AppendError::NotSigned(signer) => OpenError::Signer(signer),
+            AppendError::Poisoned
+            | AppendError::Draft { .. }
+            | AppendError::Rotation(_)
+            | AppendError::StatementMissing { .. } => OpenError::HeadMissing,
         })?;
         return Ok(ledger);
     };
-    let key = log_key(ledger.origin.clone(), &ledger.signer);
+    let key = ledger.verifier_key();
     let (head, note) = Checkpoint::verify(&head_note, &key)?;
-    let (tail, keys) = verify_entries(&*ledger.storage, &head)?;
+    let (tail, keys, log_keys) = verify_entries(&*ledger.storage, &head)?;
+    if let Some(current) = log_keys.current().filter(|current| **current != key) {
+        return Err(OpenError::KeySuperseded { current: current.to_string() });
+    }
     ledger.note = note;
     ledger.tail = tail;
     ledger.keys = keys;
+    ledger.log_keys = log_keys;
     discard_beyond(&mut *ledger.storage, head.size)?;
     ledger.restore_cosignatures();
+    ledger.restore_witnessed();
     Ok(ledger)
 }
 
@@ -73,9 +84,13 @@ fn refuse_leftovers(storage: &dyn Storage) -> Result<(), OpenError> {
 }
 
 /// Walks every entry up to the head and compares each tile file with what the entries give.
-fn verify_entries(storage: &dyn Storage, head: &Checkpoint) -> Result<(Tail, EnrolledKeys), OpenError> {
+fn verify_entries(
+    storage: &dyn Storage,
+    head: &Checkpoint,
+) -> Result<(Tail, EnrolledKeys, LogKeys), OpenError> {
     let mut tail = Tail::default();
     let mut keys = EnrolledKeys::default();
+    let mut log_keys = LogKeys::default();
     for path in tiles_of(head.size).take_while(|path| path.kind() == TileKind::Entries) {
         let bytes = read_tile(storage, &path)?;
         let before = tail.size();
@@ -87,6 +102,7 @@ fn verify_entries(storage: &dyn Storage, head: &Checkpoint) -> Result<(Tail, Enr
             leaf.check_link(&head.origin, tail.frontier()).map_err(|error| damage(error.to_string()))?;
             // A defect in the record of an enrolment is not damage; its keys are simply not known.
             let _ = keys.note(&leaf);
+            let _ = log_keys.note(&leaf);
             for (full, expected) in tail.push(stored) {
                 compare(storage, &full, &expected)?;
             }
@@ -108,7 +124,7 @@ fn verify_entries(storage: &dyn Storage, head: &Checkpoint) -> Result<(Tail, Enr
         let what = "the entries do not lead to the signed root".to_owned();
         return Err(Damage { file: HEAD.to_owned(), first_index: 0, what }.into());
     }
-    Ok((tail, keys))
+    Ok((tail, keys, log_keys))
 }
 
 fn compare(storage: &dyn Storage, path: &TilePath, expected: &[u8]) -> Result<(), OpenError> {

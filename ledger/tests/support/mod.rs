@@ -21,7 +21,7 @@ pub fn origin() -> Origin {
 
 pub fn options(index: bool) -> LedgerOptions {
     let signer = SigningKey::from_seed(&LOG_SEED);
-    LedgerOptions { origin: origin(), signer, software: "konclave/0.1.0".into(), index }
+    LedgerOptions { origin: origin(), signer: Box::new(signer), software: "konclave/0.1.0".into(), index }
 }
 
 pub fn log_key() -> VerifierKey {
@@ -48,7 +48,7 @@ pub fn draft(number: u64) -> EntryDraft {
         new: Some(Hash::of(&number.to_be_bytes())),
         reason: format!("because of {number}"),
         request_id: format!("request-{number}"),
-        record: json!({ "number": number }),
+        record: json!({ "number": number, "job": format!("job-{}", number % 3), "round": number % 2 }),
         ..EntryDraft::default()
     }
 }

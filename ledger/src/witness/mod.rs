@@ -3,6 +3,8 @@
 //! The order that keeps the promise: [`WitnessState::advance`], store [`WitnessState::to_bytes`] durably, then
 //! [`WitnessState::cosign`] and send. A state can only come from a check, so an unchecked head can't be cosigned.
 
+mod add_checkpoint;
+
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::{Checkpoint, CheckpointError};
@@ -14,6 +16,8 @@ use crate::origin::Origin;
 use crate::proof::{ConsistencyProof, ProofError};
 use crate::timestamp::Timestamp;
 use crate::tree::empty_root;
+
+pub use add_checkpoint::{AddCheckpoint, AddCheckpointError, Refusal};
 
 /// The last head of one log that the witness saw.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,84 +11,23 @@ use serde_json::{Map, Value};
 use crate::hash::Hash;
 
 mod document;
+mod parts;
+#[cfg(feature = "schema")]
+pub mod schema;
+
 pub use document::{Document, MAX_INLINE_BYTES};
+pub use parts::{
+    CoalitionParameters, DepositLine, OpenedBatch, OpenedTotal, OpenedUpload, ReviewResult, SumResult,
+};
 
 /// The largest canonical record, in bytes; leaves room for the other fields of a 16 KiB leaf.
 pub const MAX_RECORD_BYTES: usize = 14 * 1024;
-
-/// The size of a deposit for one task, as its member declared it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DepositLine {
-    /// The task, `Test/Test_Type`.
-    pub task: String,
-    /// Measured values.
-    pub records: u64,
-    /// Distinct structures.
-    pub unique_structures: u64,
-    /// Distinct scaffolds.
-    pub scaffolds: u64,
-}
-
-/// One opened sum of a round.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct OpenedBatch {
-    /// The sites summed.
-    pub sites: Vec<String>,
-    /// The blob of the summed coordinates (little-endian i32).
-    pub sum: Hash,
-    /// The sum of the sites' weights.
-    pub weight: u64,
-}
-
-/// The sum over all sites of a round.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct OpenedTotal {
-    /// The blob of the summed coordinates (little-endian i32).
-    pub sum: Hash,
-    /// The sum of the sites' weights.
-    pub weight: u64,
-}
-
-/// A masked upload whose tag everybody computes, because its site sent none.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct OpenedUpload {
-    /// The site.
-    pub site: String,
-    /// The blob of the masked body.
-    pub body: Hash,
-}
-
-/// What is known of an opened sum.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
-#[serde(rename_all = "kebab-case")]
-pub enum SumResult {
-    /// Too few sites have checked it.
-    Pending,
-    /// A quorum checked that it is the sum of what the sites uploaded.
-    Verified,
-    /// Sites found it wrong.
-    Rejected,
-}
-
-/// The parameters of one coalition of a scoring round's batches.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct CoalitionParameters {
-    /// Bit g is the g-th opened batch.
-    pub coalition: u16,
-    /// The blob of the flat parameter vector.
-    pub parameters: Hash,
-}
 
 macro_rules! records {
     ($($(#[doc = $doc:literal])+ $variant:ident = $action:literal { $($(#[doc = $fdoc:literal])+ $(#[serde($($attr:tt)*)])? $field:ident: $ty:ty,)* })+) => {
         /// What happened: one variant for each action.
         #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+        #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
         #[serde(tag = "action", content = "record", deny_unknown_fields)]
         pub enum Record {
             $($(#[doc = $doc])+ #[serde(rename = $action)] $variant {
@@ -451,6 +390,143 @@ records! {
         /// How many entries the copy holds.
         size: u64,
     }
+    /// The key that signs the ledger's checkpoints was replaced, on the authority of the consortium root.
+    LedgerKeyRotated = "ledger.key-rotated" {
+        /// The verification key until now (C2SP vkey).
+        old_vkey: String,
+        /// The verification key of every head from this entry on (C2SP vkey).
+        new_vkey: String,
+        /// The change, signed by the consortium root (DSSE envelope of a [`crate::rotation::KeyChange`]).
+        authorisation: Value,
+    }
+    /// A site's keys are no longer accepted.
+    SiteRevoked = "site.revoked" {
+        /// The site.
+        site: String,
+        /// SHA-256 of the SubjectPublicKeyInfo of the certificate that ends.
+        tls_spki: Hash,
+    }
+    /// A partner system lost its API access.
+    ClientRevoked = "client.revoked" {
+        /// The client's id.
+        client: String,
+    }
+    /// An entry says something wrong; this says what is right. The entry itself stays.
+    EntryCorrected = "entry.corrected" {
+        /// The entry that is corrected.
+        entry: u64,
+        /// Which of its fields, as a JSON pointer into the leaf (RFC 6901).
+        field: String,
+        /// What the field says.
+        was: Value,
+        /// What it should say.
+        is: Value,
+    }
+    /// The opening of a commitment was erased: nobody can link it to the value any more.
+    OpeningErased = "opening.erased" {
+        /// The commitment.
+        commitment: Hash,
+        /// The entry that carries it.
+        entry: u64,
+        /// The ground for erasing it, such as a data subject's request.
+        ground: String,
+    }
+    /// An auditor reviewed the ledger up to a head, and signed what was found.
+    ReviewRecorded = "review.recorded" {
+        /// Who reviewed.
+        reviewer: String,
+        /// The first entry of the reviewed period.
+        from: u64,
+        /// The size of the reviewed ledger.
+        size: u64,
+        /// Its root.
+        root: Hash,
+        /// What was found.
+        result: ReviewResult,
+        /// The signed review.
+        statement: Hash,
+    }
+    /// The quorum of witnesses was reached again, or has been missing for too long.
+    WitnessStatus = "witness.status" {
+        /// How many witnesses the policy asks for.
+        required: u32,
+        /// How many are enrolled.
+        enrolled: u32,
+        /// Whether the quorum stands.
+        quorum: bool,
+        /// The size of the newest head that a quorum cosigned; 0 if there was none.
+        witnessed: u64,
+        /// Who cosigned it, sorted.
+        witnesses: Vec<String>,
+    }
+    /// Sites agreed to train together.
+    GroupFormed = "group.formed" {
+        /// Its id.
+        group: String,
+        /// The sites, sorted.
+        members: Vec<String>,
+        /// What for.
+        purpose: String,
+    }
+    /// A developer registered a module that sites may run.
+    ModuleRegistered = "module.registered" {
+        /// The digest of its manifest's canonical JSON.
+        module: Hash,
+        /// A name for people.
+        name: String,
+        /// The developer's organisation.
+        organisation: String,
+        /// The manifest.
+        manifest: Document,
+        /// The blob of the module itself.
+        content: Hash,
+    }
+    /// A trained model was used.
+    UsageRecorded = "usage.recorded" {
+        /// The job that trained it.
+        job: String,
+        /// Who used it.
+        organisation: String,
+        /// What for.
+        purpose: String,
+        /// Predictions made.
+        predictions: u64,
+        /// What is paid for it in micro-units, decimal.
+        fee_micro: String,
+    }
+    /// A change of the rounds policy was put to the vote.
+    PolicyProposed = "policy.proposed" {
+        /// The proposal's id.
+        proposal: String,
+        /// SHA-256 of the proposed file's bytes.
+        policy: Hash,
+        /// The proposed file.
+        text: String,
+        /// When voting ends.
+        closes: u64,
+    }
+    /// A member of the council voted.
+    PolicyBalloted = "policy.balloted" {
+        /// The proposal.
+        proposal: String,
+        /// Who voted.
+        voter: String,
+        /// For it, or against.
+        accept: bool,
+        /// The signed ballot.
+        statement: Hash,
+    }
+    /// The vote ended.
+    PolicyResolved = "policy.resolved" {
+        /// The proposal.
+        proposal: String,
+        /// Whether it was accepted.
+        accepted: bool,
+        /// Ballots for it.
+        votes_for: u32,
+        /// Ballots against it.
+        votes_against: u32,
+    }
 }
 
 /// A leaf whose action or record is not known.
@@ -505,67 +581,4 @@ impl Record {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn every_record_reads_back_from_action_and_object() {
-        let hash = Hash::of(b"x");
-        for record in [
-            Record::JobStarted { job: "job-1".to_owned() },
-            Record::ConsentRefused {
-                job: "job-1".to_owned(),
-                site: "site-a".to_owned(),
-                rule: "purpose".to_owned(),
-                statement: hash,
-            },
-            Record::RoundOpened {
-                job: "job-1".to_owned(),
-                round: 3,
-                context: hash,
-                batches: vec![OpenedBatch { sites: vec!["site-a".to_owned()], sum: hash, weight: 7 }],
-                total: OpenedTotal { sum: hash, weight: 7 },
-                announcement: hash,
-                tag_deadline: 1_800_000_000,
-                parameters_before: hash,
-                parameters_after: hash,
-                coalitions: None,
-                evaluation_deadline: 1_800_000_000,
-            },
-            Record::RoundVerified {
-                job: "job-1".to_owned(),
-                round: 3,
-                announcement: hash,
-                result: SumResult::Verified,
-                accepted: vec!["site-a".to_owned()],
-                rejected: Vec::new(),
-                evidence: hash,
-            },
-            Record::EvaluationRecorded {
-                evaluator: "benchmark".to_owned(),
-                job: "job-1".to_owned(),
-                round: 3,
-                parameters: hash,
-                coalition: vec!["site-a".to_owned()],
-                benchmark: hash,
-                score_micro: -250_000,
-                statement: hash,
-            },
-        ] {
-            let value = record.to_value().unwrap();
-            assert!(value.get("action").is_none(), "{value}");
-            assert_eq!(Record::parse(record.action(), &value).unwrap(), record);
-        }
-    }
-
-    #[test]
-    fn refuses_unknown_actions_and_fields() {
-        let unknown = Record::parse("job.deleted", &json!({"job": "job-1"})).unwrap_err();
-        assert!(matches!(unknown, RecordError::UnknownAction { .. }));
-        for bad in [json!({"job": "job-1", "by": "me"}), json!({}), json!({"job": 1}), json!([])] {
-            let refused = Record::parse("job.started", &bad).unwrap_err().to_string();
-            assert!(refused.starts_with("the record of `job.started` is malformed"), "{refused}");
-        }
-    }
-}
+mod tests;
