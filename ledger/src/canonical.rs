@@ -4,6 +4,7 @@ use serde_json::Value;
 
 mod scan;
 
+pub(crate) use scan::canonical_text;
 pub use scan::is_canonical;
 
 /// 2^53: from here on, JSON numbers of different value share one IEEE double, and RFC 8785 would round them.

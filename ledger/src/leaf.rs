@@ -4,7 +4,7 @@ use serde::de::{Error, IntoDeserializer};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
-use crate::canonical::is_canonical;
+use crate::canonical::canonical_text;
 use crate::frontier::Frontier;
 use crate::hash::Hash;
 use crate::origin::Origin;
@@ -150,16 +150,16 @@ impl Leaf {
         if stored.len() > MAX_LEAF_BYTES {
             return Err(LeafError::TooLarge { bytes: stored.len() });
         }
-        if !is_canonical(stored) {
+        let Some(text) = canonical_text(stored) else {
             // Tells apart what is no JSON at all.
             let _: Value = serde_json::from_slice(stored)?;
             return Err(LeafError::NotCanonical);
-        }
-        if !stored.starts_with(b"{") {
+        };
+        if !text.starts_with('{') {
             // serde would take a list of the fields' values too.
             return Err(serde_json::Error::custom("it is not an object").into());
         }
-        let leaf: Self = serde_json::from_slice(stored)?;
+        let leaf: Self = serde_json::from_str(text)?;
         if leaf.v != LEAF_VERSION {
             return Err(LeafError::Version { version: leaf.v });
         }

@@ -6,7 +6,7 @@ use serde_json::json;
 pub(crate) fn options(index: bool) -> LedgerOptions {
     LedgerOptions {
         origin: "konclave.example/ledger".parse().unwrap(),
-        signer: SigningKey::from_seed(&[11; 32]),
+        signer: Box::new(SigningKey::from_seed(&[11; 32])),
         software: "konclave-gateway/0.1.0".into(),
         index,
     }

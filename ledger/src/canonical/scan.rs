@@ -15,9 +15,15 @@ const RESERVED: [&str; 2] = ["$serde_json::private::Number", "$serde_json::priva
 /// Refused are also values nested more than 127 deep, and objects whose first name is one that `serde_json` uses for itself.
 #[must_use]
 pub fn is_canonical(bytes: &[u8]) -> bool {
-    let Ok(text) = str::from_utf8(bytes) else { return false };
+    canonical_text(bytes).is_some()
+}
+
+/// The same bytes as text, if they are canonical.
+pub(crate) fn canonical_text(bytes: &[u8]) -> Option<&str> {
+    let text = str::from_utf8(bytes).ok()?;
     let mut scan = Scan { rest: text };
-    scan.value(0).is_some() && scan.rest.is_empty()
+    scan.value(0)?;
+    scan.rest.is_empty().then_some(text)
 }
 
 /// What is still to be read. `None` from its methods means: not canonical.

@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use konclave_ledger::tiles::tiles_of;
 use konclave_ledger::witness::WitnessState;
-use konclave_ledger::{Checkpoint, EntryDraft, Hash, Ledger, dsse};
+use konclave_ledger::{Checkpoint, EntryDraft, Envelope, Hash, Ledger, VerifierKey, dsse};
 use serde_json::json;
 
 use crate::support::faulty::FaultyStorage;
@@ -22,6 +22,11 @@ pub struct Fixture {
     pub cosigned: Checkpoint,
     /// Its cosignatures.
     pub lines: Vec<String>,
+    /// The log's key and that of the witness `site-a`.
+    pub log_key: VerifierKey,
+    pub witness_key: VerifierKey,
+    /// Envelopes that sites signed.
+    pub envelopes: Vec<Envelope>,
     /// The files at the end.
     pub storage: FaultyStorage,
     notes: Vec<String>,
@@ -41,8 +46,8 @@ fn make() -> Fixture {
     let mut notes = vec![ledger.checkpoint_note()];
     let statement = ledger.put_statement(&consent("site-a", "job-1")).unwrap();
     let awkward = EntryDraft {
-        reason: "\u{1f600} \u{fb33} \"\\ \n \u{7f} \u{2028}".into(),
-        record: json!({"\u{fb33}": -9_007_199_254_740_991_i64, "\u{1f600}": [[], {}, null, true], "": "\0\u{1f}"}),
+        reason: "\u{1f600} \u{fb33} \"\\ \u{2028}".into(),
+        record: json!({"\u{fb33}": -9_007_199_254_740_991_i64, "\u{1f600}": [[], {}, null, true], "": "\0\n\u{1f}\u{7f}"}),
         ..draft(5)
     };
     let batches = [
@@ -71,6 +76,9 @@ fn make() -> Fixture {
         cosigned: ledger.head(),
         receipts: (0..size).map(|index| ledger.receipt(index).unwrap().to_string()).collect(),
         states: vec![fresh, state],
+        log_key: log_key(),
+        witness_key: witness("site-a").verifier_key(),
+        envelopes: signed_envelopes(),
         heads,
         lines,
         storage,
@@ -111,14 +119,23 @@ pub fn bundles() -> Vec<Vec<u8>> {
 pub fn tiles() -> Vec<Vec<u8>> {
     let hashes = konclave_ledger::tiles::encode_hashes(&[Hash::of(b"a"), Hash::of(b"b")]);
     let large = tiles_of(300_000_000).step_by(99_991).map(|tile| tile.to_string().into_bytes());
-    tiles_of(70_000).step_by(91).map(|tile| tile.to_string().into_bytes()).chain(large).chain([hashes]).collect()
+    tiles_of(70_000)
+        .step_by(91)
+        .map(|tile| tile.to_string().into_bytes())
+        .chain(large)
+        .chain([hashes])
+        .collect()
 }
 
 pub fn envelopes() -> Vec<Vec<u8>> {
+    fixture().envelopes.iter().map(Envelope::to_bytes).collect()
+}
+
+fn signed_envelopes() -> Vec<Envelope> {
     let seed = identity_seed("site-a");
     let mut twice = dsse::sign(&seed, "application/x", b"payload");
     twice.signatures.extend(dsse::sign(&identity_seed("site-b"), "application/x", b"payload").signatures);
-    vec![consent("site-a", "job-1").to_bytes(), dsse::sign(&seed, "", b"").to_bytes(), twice.to_bytes()]
+    vec![consent("site-a", "job-1"), dsse::sign(&seed, "", b""), twice]
 }
 
 pub fn texts() -> Vec<Vec<u8>> {

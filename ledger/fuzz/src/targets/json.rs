@@ -1,9 +1,9 @@
 //! Canonical JSON, entries and their records: what is read one way is read the same way by every other reader.
 
+use konclave_ledger::Leaf;
 use konclave_ledger::canonical::{canonical_json, is_canonical};
 use konclave_ledger::enrolment::{Enrolment, published_log_key};
 use konclave_ledger::records::Record;
-use konclave_ledger::Leaf;
 use serde_json::Value;
 
 use crate::support::oracle::{is_canonical_by_writing_again, leaf_by_writing_again};

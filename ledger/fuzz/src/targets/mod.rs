@@ -16,13 +16,14 @@ pub use notes::{checkpoint, cosignature, note, texts};
 pub use proofs::{consistency, inclusion, tlog_proof};
 pub use statements::{envelope, statement};
 pub use tiles::{bundle, tiles};
-pub use witness::{witness, witness_state};
+pub use witness::{add_checkpoint, witness, witness_state};
 
 /// A target: its name and what it does.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const ALL: [Target; 17] = [
+pub const ALL: [Target; 18] = [
+    ("add_checkpoint", add_checkpoint),
     ("bundle", bundle),
     ("canonical", canonical),
     ("checkpoint", checkpoint),
@@ -45,6 +46,7 @@ pub const ALL: [Target; 17] = [
 /// Inputs made of real messages, from which mutation starts.
 pub fn seeds(target: &str) -> Vec<Vec<u8>> {
     match target {
+        "add_checkpoint" => witness::requests(),
         "bundle" => fixture::bundles(),
         "canonical" => [fixture::leaves(), fixture::records(), json::seeds()].concat(),
         "checkpoint" | "note" => fixture::notes(),

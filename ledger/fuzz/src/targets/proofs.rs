@@ -9,7 +9,6 @@ use konclave_ledger::{ConsistencyProof, Hash, InclusionProof};
 
 use super::fixture::fixture;
 use super::input::Input;
-use crate::support::log_key;
 
 /// Entries of the largest tree: more than a tile holds.
 const MOST: u64 = 300;
@@ -156,7 +155,7 @@ pub fn tlog_proof(bytes: &[u8]) {
     assert_eq!(receipt.to_string(), text);
     let fixture = fixture();
     for (index, stored) in (0..).zip(&fixture.leaves) {
-        if let Ok(head) = receipt.verify(stored, &log_key()) {
+        if let Ok(head) = receipt.verify(stored, &fixture.log_key) {
             assert!(fixture.heads.contains(&head), "signed by nobody");
             assert_eq!(receipt.index, index);
             let tree = Tree(fixture.leaves.iter().map(|stored| leaf_hash(stored)).collect());

@@ -3,13 +3,15 @@
 use std::fmt::Debug;
 
 use konclave_ledger::dsse::DsseError;
+use konclave_ledger::rotation::KeyChange;
 use konclave_ledger::statements::{
-    self, ConsentStatement, DepositStatement, EvaluationStatement, ParticipationStatement, Statement,
+    self, ConsentStatement, DepositStatement, EvaluationStatement, ParticipationStatement, ReviewStatement,
+    Statement,
 };
 use konclave_ledger::{Envelope, SigningKey, dsse};
 use serde_json::json;
 
-use super::fixture;
+use super::fixture::fixture;
 use crate::support::{consent, identity_seed};
 
 /// An envelope prints back to the same bytes, and verifies only for what its key signed.
@@ -19,9 +21,9 @@ pub fn envelope(bytes: &[u8]) {
     let key = SigningKey::from_seed(&identity_seed("site-a")).public();
     match envelope.verify(&key) {
         Ok(payload) => {
-            let signed = fixture::envelopes().iter().any(|signed| {
-                let signed = Envelope::parse(signed).unwrap();
-                signed.payload_type == envelope.payload_type && signed.unverified_payload() == Ok(payload.clone())
+            let signed = fixture().envelopes.iter().any(|signed| {
+                signed.payload_type == envelope.payload_type
+                    && signed.unverified_payload() == Ok(payload.clone())
             });
             assert!(signed, "signed by nobody: {envelope:?}");
             assert_eq!(envelope.unverified_payload(), Ok(payload));
@@ -36,7 +38,9 @@ pub fn statement(bytes: &[u8]) {
     read::<ConsentStatement>(bytes);
     read::<DepositStatement>(bytes);
     read::<EvaluationStatement>(bytes);
+    read::<KeyChange>(bytes);
     read::<ParticipationStatement>(bytes);
+    read::<ReviewStatement>(bytes);
 }
 
 fn read<S: Statement + Debug + PartialEq>(payload: &[u8]) {
@@ -63,6 +67,11 @@ pub fn seeds() -> Vec<Vec<u8>> {
         json!({"job": "job-1", "round": 0, "model": hash, "coalition": [], "benchmark": hash, "metrics": [
             {"task": "logD", "metric": "rmse", "value_micro": -1, "count": 9},
         ], "utility_micro": -250_000, "made_at": 1}),
+        json!({"origin": "konclave.example/ledger", "old_vkey": "a", "new_vkey": "b", "reason": "lost", "trusted_size": 1,
+            "trusted_root": hash, "made_at": 1}),
+        json!({"reviewer": "auditor-1", "origin": "konclave.example/ledger", "from": 0, "size": 5, "root": hash,
+            "result": "sound", "entries_checked": 5, "statements_checked": 1, "witnesses": ["w"], "findings": [],
+            "remarks": "", "made_at": 1}),
         json!({"job": "job-1", "round": 3, "site": "site-a", "context": hash, "manifest": hash, "records": 12,
             "made_at": 1}),
     ];

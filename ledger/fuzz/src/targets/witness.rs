@@ -2,12 +2,14 @@
 
 use std::sync::OnceLock;
 
+use konclave_ledger::note::SignedNote;
 use konclave_ledger::tree::{Edge, leaf_hash, root_of};
-use konclave_ledger::witness::WitnessState;
+use konclave_ledger::witness::{AddCheckpoint, WitnessState};
 use konclave_ledger::{Checkpoint, ConsistencyProof, Hash, SigningKey};
 
+use super::fixture::fixture;
 use super::input::Input;
-use crate::support::{LOG_SEED, log_key, origin};
+use crate::support::{LOG_SEED, origin};
 
 /// Entries of each history.
 const SIZE: u64 = 40;
@@ -31,7 +33,8 @@ impl konclave_ledger::proof::Subtrees for History {
 
 impl History {
     fn new(name: &str) -> Self {
-        let leaf = |index: u64| leaf_hash(format!("{} {index}", if index < COMMON { "" } else { name }).as_bytes());
+        let leaf =
+            |index: u64| leaf_hash(format!("{} {index}", if index < COMMON { "" } else { name }).as_bytes());
         let leaves: Vec<Hash> = (0..SIZE).map(leaf).collect();
         let (mut edge, mut notes) = (Edge::default(), Vec::new());
         for leaf in leaves.iter().map(Some).chain([None]) {
@@ -75,10 +78,11 @@ pub fn witness(bytes: &[u8]) {
         };
         let honest = histories().iter().any(genuine)
             && seen <= head.size
-            && histories().iter().filter(|one| genuine(one)).any(|one| {
-                ConsistencyProof::build(one, seen, head.size).unwrap() == proof
-            });
-        match state.advance(note, &log_key(), &proof) {
+            && histories()
+                .iter()
+                .filter(|one| genuine(one))
+                .any(|one| ConsistencyProof::build(one, seen, head.size).unwrap() == proof);
+        match state.advance(note, &fixture().log_key, &proof) {
             Ok(next) => {
                 assert!(honest, "{seen} to {head:?}");
                 assert_eq!(next.head(), head);
@@ -88,6 +92,43 @@ pub fn witness(bytes: &[u8]) {
             Err(error) => assert!(!honest, "{error}"),
         }
     }
+}
+
+fn halfway() -> &'static WitnessState {
+    static MADE: OnceLock<WitnessState> = OnceLock::new();
+    MADE.get_or_init(|| {
+        let note = &histories()[0].notes[usize::try_from(COMMON).unwrap()].1;
+        let proof = ConsistencyProof { old_size: 0, new_size: COMMON, hashes: Vec::new() };
+        WitnessState::new(origin()).advance(note, &fixture().log_key, &proof).unwrap()
+    })
+}
+
+/// An `add-checkpoint` body prints back to the same text, and brings a witness that has seen the entries both histories
+/// have in common only to a head that one of them has.
+pub fn add_checkpoint(bytes: &[u8]) {
+    let Ok(text) = str::from_utf8(bytes) else { return };
+    let Ok(request) = text.parse::<AddCheckpoint>() else { return };
+    assert_eq!(request.to_string(), text);
+    match halfway().add_checkpoint(&request, &fixture().log_key) {
+        Ok(next) => {
+            let heads = histories().iter().flat_map(|one| &one.notes).map(|(head, _)| head);
+            assert!(heads.into_iter().any(|head| head == next.head()), "signed by nobody");
+            assert!(next.head().size >= COMMON && request.old_size == COMMON);
+        }
+        Err(refusal) => assert!((400..500).contains(&refusal.status())),
+    }
+}
+
+/// What the log would ask of it.
+pub fn requests() -> Vec<Vec<u8>> {
+    let request = |(old, new, which): (u64, usize, usize)| {
+        let one = &histories()[which];
+        let (head, note) = &one.notes[new];
+        let hashes = ConsistencyProof::build(one, old, head.size).unwrap().hashes;
+        let checkpoint = SignedNote::parse(note).unwrap();
+        AddCheckpoint { old_size: old, hashes, checkpoint }.to_string().into_bytes()
+    };
+    [(13, 40, 0), (13, 21, 1), (13, 13, 0), (0, 5, 0), (8, 40, 1)].map(request).into()
 }
 
 /// A stored state prints back to the same bytes: a damaged one is not half read.
@@ -100,5 +141,10 @@ pub fn witness_state(bytes: &[u8]) {
 pub fn seeds() -> Vec<Vec<u8>> {
     let steps = |sizes: &[u8]| sizes.iter().flat_map(|size| [0, 0, *size, 0, 0]).collect::<Vec<u8>>();
     let fork = [steps(&[5, 20]), vec![1, 1, 20, 0, 0, 1, 1, 30, 0, 0, 0, 0, 40, 0, 0]].concat();
-    vec![steps(&[1, 2, 3, 8, 13, 40]), steps(&[16, 16, 9]), fork, vec![0, 0, 9, 0, 0, 0, 0, 20, 200, 0, 3, 255, 0, 7, 1, 2]]
+    vec![
+        steps(&[1, 2, 3, 8, 13, 40]),
+        steps(&[16, 16, 9]),
+        fork,
+        vec![0, 0, 9, 0, 0, 0, 0, 20, 200, 0, 3, 255, 0, 7, 1, 2],
+    ]
 }
