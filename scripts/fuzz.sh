@@ -19,13 +19,17 @@ coverage='--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-l
 wanted() {
     local crate=$1 target=$2 asked
     shift 2
-    [ $# -eq 0 ] && return
+    if [ $# -eq 0 ]; then return 0; fi
     for asked in "$@"; do
-        case $asked in "$crate" | "$crate/$target") return ;; "$crate"/*) [ -z "$target" ] && return ;; esac
+        case $asked in
+            "$crate" | "$crate/$target") return 0 ;;
+            "$crate"/*) if [ -z "$target" ]; then return 0; fi ;;
+        esac
     done
     return 1
 }
 
+found=
 for manifest in */fuzz/Cargo.toml; do
     crate=${manifest%%/*}
     wanted "$crate" '' "$@" || continue
@@ -38,6 +42,7 @@ for manifest in */fuzz/Cargo.toml; do
     for source in "$crate"/fuzz/fuzz_targets/*.rs; do
         target=$(basename "$source" .rs)
         wanted "$crate" "$target" "$@" || continue
+        found=1
         corpus=target/fuzz/$crate/corpus/$target
         mkdir -p "$corpus" "target/fuzz/$crate/findings"
         log=target/fuzz/$crate/$target.log
@@ -52,3 +57,7 @@ for manifest in */fuzz/Cargo.toml; do
         echo "$crate/$target: $runs runs in $seconds s, ${covered:-cov: 0}, no finding"
     done
 done
+if [ -z "$found" ]; then
+    echo "no such fuzz target: $*" >&2
+    exit 1
+fi

@@ -17,9 +17,8 @@ const PROOFS: u64 = 2_000;
 
 /// The same spread of numbers below `limit` in every run (a Weyl sequence).
 fn spread(limit: u64) -> impl Iterator<Item = u64> {
-    (1..=PROOFS).map(move |step| {
-        (u128::from(step.wrapping_mul(0x9e37_79b9_7f4a_7c15)) * u128::from(limit) >> 64) as u64
-    })
+    let place = |step: u64| u128::from(step.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    (1..=PROOFS).map(move |step| ((place(step) * u128::from(limit)) >> 64) as u64)
 }
 
 pub(crate) fn run(folder: &Path) -> Vec<Value> {

@@ -37,9 +37,8 @@ pub fn tiles(bytes: &[u8]) {
 /// The entries of a bundle, put together again, are its beginning; the first that does not fit ends it.
 pub fn bundle(bytes: &[u8]) {
     let mut again = Vec::new();
-    let mut position = 0;
     let mut whole = true;
-    for entry in bundles::entries(bytes) {
+    for (position, entry) in bundles::entries(bytes).enumerate() {
         assert!(whole, "an entry after one that was cut");
         match entry {
             Ok(entry) => bundles::push(&mut again, entry),
@@ -48,7 +47,6 @@ pub fn bundle(bytes: &[u8]) {
                 whole = false;
             }
         }
-        position += 1;
     }
     assert!(bytes.starts_with(&again));
     assert_eq!(whole, again == bytes);
