@@ -7,7 +7,7 @@ use std::path::Path;
 use konclave_ledger::Ledger;
 use serde_json::{Value, json};
 
-use crate::clock::{median, wall_seconds};
+use crate::clock::{median, seconds, wall_seconds};
 use crate::entries::{at, drafts, options};
 use crate::watched::{Watched, count};
 
@@ -17,10 +17,11 @@ const ROUNDS: [(u64, usize); 3] = [(1, 400), (64, 80), (256, 40)];
 pub(crate) fn run(folder: &Path) -> Vec<Value> {
     println!("appending with fsync; medians of batches by the clock on the wall");
     println!(
-        "{:>5} | {:>9} {:>9} | {:>9} {:>6} | {:>6} {:>9} {:>6} | {:>7} {:>9}",
+        "{:>5} | {:>9} {:>9} {:>6} | {:>9} {:>6} | {:>6} {:>9} {:>6} | {:>7} {:>9}",
         "batch",
         "append ms",
         "entries/s",
+        "cpu ms",
         "plain ms",
         "ratio",
         "fsyncs",
@@ -41,13 +42,16 @@ fn row(folder: &Path, batch: u64, rounds: usize) -> Value {
     let order = File::create(folder.join("order")).unwrap();
     let syncs = || count(&counts.file_syncs) + count(&counts.folder_syncs);
     let (mut appends, mut plains, mut orders) = (Vec::new(), Vec::new(), Vec::new());
+    let mut processor = Vec::new();
     let (mut synced, mut entry_bytes) = (0, 0);
     let written_before = count(&counts.bytes_written);
     for _ in 0..rounds {
         let first = ledger.head().size;
         let entries = drafts(first..first + batch);
         let before = syncs();
-        appends.push(wall_seconds(|| drop(ledger.append(entries, at(first)).unwrap())));
+        let mut spent = 0.0;
+        appends.push(wall_seconds(|| spent = seconds(|| drop(ledger.append(entries, at(first)).unwrap()))));
+        processor.push(spent);
         let syncs = syncs() - before;
         synced += syncs;
         let stored: Vec<u8> =
@@ -67,13 +71,15 @@ fn row(folder: &Path, batch: u64, rounds: usize) -> Value {
         }));
     }
     let (append, plain, order) = (median(appends), median(plains), median(orders));
+    let processor = median(processor);
     let entries = batch * rounds as u64;
     let written = (count(&counts.bytes_written) - written_before) / entries;
     let (syncs, bytes) = (synced as f64 / rounds as f64, entry_bytes as u64 / entries);
     println!(
-        "{batch:>5} | {:>9.2} {:>9.0} | {:>9.2} {:>6.2} | {syncs:>6.1} {:>9.2} {:>6.2} | {bytes:>7} {written:>9}",
+        "{batch:>5} | {:>9.2} {:>9.0} {:>6.2} | {:>9.2} {:>6.2} | {syncs:>6.1} {:>9.2} {:>6.2} | {bytes:>7} {written:>9}",
         append * 1e3,
         batch as f64 / append,
+        processor * 1e3,
         plain * 1e3,
         append / plain,
         order * 1e3,
@@ -82,7 +88,7 @@ fn row(folder: &Path, batch: u64, rounds: usize) -> Value {
     drop(ledger);
     fs::remove_dir_all(folder).unwrap();
     json!({
-        "batch": batch, "append_s": append, "plain_s": plain, "fsyncs": syncs, "order_s": order,
+        "batch": batch, "append_s": append, "append_processor_s": processor, "plain_s": plain, "fsyncs": syncs, "order_s": order,
         "bytes_per_entry": bytes, "bytes_written_per_entry": written,
     })
 }
