@@ -22,14 +22,14 @@ SECONDS ?= 3600
 # Of `make scale`, which takes SITES too.
 COORDINATES ?= 1000000
 DROPOUTS ?= 10
-# Of `make mutants`: ids of scripts/mutants/.
+# Of `make mutants`, ids of scripts/mutants/; of `make fuzz`, crates or CRATE/TARGET.
 ONLY ?=
-# And of `make bench`. Flower 1.42 asks for Python 3.10 to 3.13.
+# And of `make bench` and `make bench-ledger`. Flower 1.42 asks for Python 3.10 to 3.13.
 BENCH ?= default
 PEER ?=
 PEER_PYTHON ?= python3.12
 
-.PHONY: help setup build demo quality test test-rust test-api test-second mutants simulate vectors scale fuzz lint lint-quick arrows lint-deny bench openapi clean distclean
+.PHONY: help setup build demo quality test test-rust test-api test-second mutants simulate vectors scale fuzz lint lint-quick arrows lint-deny bench bench-ledger openapi clean distclean
 
 help: ## List the tasks
 	@echo 'make TASK, where TASK is one of:'
@@ -86,8 +86,8 @@ vectors: ## Write crypto/vectors/ and ledger/vectors/ anew after a change of the
 	$(CARGO) test --locked -p konclave-crypto --test vectors -- --ignored write
 	$(PYTHON) ledger/vectors/generate.py
 
-fuzz: ## Run every fuzz target for SECONDS each, on the stable compiler: [SECONDS=60]
-	@scripts/fuzz.sh '$(CARGO)' '$(if $(filter command line,$(origin SECONDS)),$(SECONDS),60)'
+fuzz: ## Run the fuzz targets for SECONDS each, on the stable compiler: [SECONDS=60] [ONLY='ledger crypto/setup']
+	@scripts/fuzz.sh '$(CARGO)' '$(if $(filter command line,$(origin SECONDS)),$(SECONDS),60)' $(ONLY)
 
 lint-quick: ## Formatting, dependency arrows, that SECURITY.md names tests that exist, and that their checks can be removed
 	$(CARGO) fmt --all -- --check
@@ -112,6 +112,11 @@ bench: ## Masking, unmasking and tags against their floors, one table: [BENCH=fu
 ifeq ($(PEER),flower)
 	@scripts/bench_flower.sh '$(PEER_PYTHON)'
 endif
+
+bench-ledger: ## Appending, verifying and proving against their floors, and their memory: [BENCH=full|profile]
+	$(CARGO) build --locked --release -p konclave-audit
+	BENCH='$(BENCH)' BENCH_OUT='$(CURDIR)/target/bench' AUDIT='$(abspath $(TARGET))/release/konclave-audit' \
+		$(CARGO) bench --locked -p konclave-ledger --bench speed
 
 openapi: setup ## Write openapi/openapi.json anew from the gateway's routes
 	$(CARGO) build --locked -p konclave-gateway

@@ -133,6 +133,10 @@ impl LogKeys {
             self.keys.extend(published_log_key(leaf).map(|key| (0, key)));
             self.root = leaf.record.get("root").and_then(|root| root.as_str()?.parse().ok());
         }
+        // Reading every entry's record would cost more than the rest of a walk.
+        if leaf.action != LEDGER_KEY_ROTATED {
+            return Ok(());
+        }
         let Ok(Record::LedgerKeyRotated { old_vkey, new_vkey, authorisation }) =
             Record::parse(&leaf.action, &leaf.record)
         else {

@@ -12,7 +12,7 @@ use crate::bundle;
 use crate::checkpoint::Checkpoint;
 use crate::enrolment::EnrolledKeys;
 use crate::leaf::Leaf;
-use crate::note::SignedNote;
+use crate::note::{SignatureLine, SignedNote};
 use crate::rotation::LogKeys;
 use crate::storage::Storage;
 use crate::tiles::{TileKind, TilePath, tiles_of};
@@ -61,7 +61,10 @@ pub(super) fn load(
     if let Some(current) = log_keys.current().filter(|current| **current != key) {
         return Err(OpenError::KeySuperseded { current: current.to_string() });
     }
-    ledger.note = note;
+    // Lines of witnesses are taken over from the published checkpoint, each after a check; here they were not checked.
+    let by_log = |line: &SignatureLine| line.name == head.origin;
+    let signatures = note.signatures.into_iter().filter(by_log).collect();
+    ledger.note = SignedNote { signatures, ..note };
     ledger.tail = tail;
     ledger.keys = keys;
     ledger.log_keys = log_keys;

@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part")]
 
 pub mod faulty;
+pub mod oracle;
 
 use konclave_ledger::note::SignatureType;
 use konclave_ledger::statements::{self, ConsentDecision, ConsentStatement};
