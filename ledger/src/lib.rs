@@ -40,7 +40,7 @@ pub use keys::{BadSignature, PublicKey, PublicKeyParseError, SigningKey};
 pub use leaf::{LEAF_VERSION, Leaf, LeafError, LinkError, MAX_LEAF_BYTES};
 pub use ledger::{
     AppendError, CosignError, Damage, ExportError, Exported, Filter, IndexState, Leaves, Ledger,
-    LedgerOptions, OpenError, ReadError, StatementFileError, StorageFailure,
+    LedgerOptions, OpenError, ReadError, ReserveState, StatementFileError, StorageFailure,
 };
 pub use note::VerifierKey;
 pub use origin::{Origin, OriginError};

@@ -91,6 +91,8 @@ impl App {
             signer: SigningKey::from_seed(&options.ledger_seed),
             software: concat!("konclave-gateway/", env!("CARGO_PKG_VERSION")).to_owned(),
             index: true,
+            reserve_bytes: 0,
+            seen: None,
         };
         crate::folder::make_folder(&folder.ledger())?;
         let ledger = Ledger::open(&folder.ledger(), ledger_options)?;

@@ -2,7 +2,9 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part")]
 
+pub mod chance;
 pub mod faulty;
+pub mod power;
 
 use konclave_ledger::note::SignatureType;
 use konclave_ledger::statements::{self, ConsentDecision, ConsentStatement};
@@ -20,7 +22,14 @@ pub fn origin() -> Origin {
 
 pub fn options(index: bool) -> LedgerOptions {
     let signer = SigningKey::from_seed(&LOG_SEED);
-    LedgerOptions { origin: origin(), signer, software: "konclave/0.1.0".into(), index }
+    LedgerOptions {
+        origin: origin(),
+        signer,
+        software: "konclave/0.1.0".into(),
+        index,
+        reserve_bytes: 0,
+        seen: None,
+    }
 }
 
 pub fn log_key() -> VerifierKey {
