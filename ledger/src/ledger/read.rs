@@ -125,8 +125,11 @@ impl Ledger {
         }
         // It was verified when the ledger was opened or the entries appended, so it has changed since.
         let hashes = self.hash_tile(&TilePath::full(TileKind::Hashes { level: 0 }, path.index()));
-        let position = hashes.ok().and_then(|hashes| first_unlike(&bytes, &hashes)).unwrap_or_default();
-        let first_index = path.covers().start + position as u64;
+        let position = hashes.map(|hashes| {
+            let whole = bundle::entries(&bytes).filter(Result::is_ok).count();
+            first_unlike(&bytes, &hashes).unwrap_or(whole)
+        });
+        let first_index = path.covers().start + position.unwrap_or_default() as u64;
         Err(Damage { file: path.to_string(), first_index, what: CHANGED.to_owned() }.into())
     }
 

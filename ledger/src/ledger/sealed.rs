@@ -35,8 +35,9 @@ impl Sealed {
         // Each hash of a higher tile stands over 256^(level - 1) full bundles.
         let Some(span) = TILE_WIDTH.checked_pow(u32::from(level) - 1) else { return false };
         let first = index.saturating_mul(TILE_WIDTH);
-        (first..).zip(hashes).all(|(at, hash)| {
-            self.run(at.saturating_mul(span), span).is_some_and(|sealed| root_of(sealed) == *hash)
+        hashes.iter().enumerate().all(|(position, hash)| {
+            let at = first.saturating_add(position as u64).saturating_mul(span);
+            self.run(at, span).is_some_and(|sealed| root_of(sealed) == *hash)
         })
     }
 

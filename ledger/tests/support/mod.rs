@@ -8,9 +8,10 @@ pub mod power;
 
 use konclave_ledger::note::SignatureType;
 use konclave_ledger::statements::{self, ConsentDecision, ConsentStatement};
-use konclave_ledger::witness::WitnessSigner;
+use konclave_ledger::witness::{WitnessSigner, WitnessState};
 use konclave_ledger::{
-    ClockSource, EntryDraft, Envelope, Hash, LedgerOptions, Origin, SigningKey, Timestamp, VerifierKey,
+    ClockSource, EntryDraft, Envelope, Hash, Ledger, LedgerOptions, Origin, SigningKey, Timestamp,
+    VerifierKey,
 };
 use serde_json::json;
 
@@ -114,4 +115,13 @@ pub fn consented(site: &str, job: &str, statement: Hash) -> EntryDraft {
         record: json!({ "job": job }),
         ..EntryDraft::default()
     }
+}
+
+/// A witness's signature line for the ledger's current head.
+pub fn cosign_line(ledger: &Ledger, site: &str, seconds: u64) -> String {
+    let head = ledger.head();
+    let proof = ledger.consistency_proof(0, head.size).unwrap();
+    let seen = WitnessState::new(head.origin);
+    let seen = seen.advance(ledger.checkpoint_note().as_bytes(), &log_key(), &proof).unwrap();
+    seen.cosign(&witness(site), at(seconds)).line().to_string()
 }
