@@ -159,3 +159,70 @@ fn nothing_acknowledged_is_lost_to_power_cuts() {
     assert_eq!(figures.cuts, rounds);
     assert!(figures.heads as u64 > rounds && figures.statements > 0, "{figures:?}");
 }
+
+fn after_the_cut(disk: &PoweredDisk, acknowledged: &Acknowledged, context: &str) {
+    let left = quick_folder();
+    disk.leave(left.path(), Cut::Strict, &mut Chance::new("strict", 0));
+    check(left.path(), acknowledged, context);
+}
+
+/// A killed process leaves names that its successor sees and the disk does not have: what the successor builds on them
+/// must not go with them, whatever it was doing when it was killed.
+#[test]
+fn what_a_killed_process_left_is_durable_before_others_build_on_it() {
+    let mut killed_everywhere = 0;
+    for operations in 0.. {
+        let folder = quick_folder();
+        let disk = PoweredDisk::new(folder.path());
+        let mut statement = None;
+        let first = disk.start(Some(operations), Chance::new("first", operations as u64));
+        if let Ok(mut ledger) = Ledger::open_on(Box::new(first), options(false)) {
+            let done = ledger.append(vec![created(), enrolled("site-a")], at(0));
+            statement = done.ok().map(|_| ledger.put_statement(&consent("site-a", "job")));
+        }
+        if !disk.is_off() {
+            break;
+        }
+        disk.restore_power();
+        killed_everywhere += 1;
+        let context = format!("killed at operation {operations}");
+        let mut acknowledged = Acknowledged::default();
+        let next = disk.start(None, Chance::new("next", 0));
+        let mut ledger = Ledger::open_on(Box::new(next), options(false)).unwrap();
+        acknowledged.head(&ledger);
+        after_the_cut(&disk, &acknowledged, &format!("{context}, opened"));
+        let size = ledger.head().size;
+        ledger.append(if size == 0 { vec![created()] } else { vec![draft(size)] }, at(1)).unwrap();
+        acknowledged.head(&ledger);
+        after_the_cut(&disk, &acknowledged, &format!("{context}, appended"));
+        let envelope = consent("site-a", "job");
+        let digest = Hash::of(&envelope.to_bytes());
+        if statement.is_some() && ledger.get_statement(&digest).unwrap().is_some() {
+            ledger.append(vec![consented("site-a", "job", digest)], at(2)).unwrap();
+            acknowledged.statements.push((digest, envelope));
+            after_the_cut(&disk, &acknowledged, &format!("{context}, named"));
+        }
+    }
+    assert!(killed_everywhere > 20, "{killed_everywhere}");
+}
+
+#[test]
+fn a_restored_copy_is_durable_before_anything_is_appended() {
+    let folder = quick_folder();
+    let mut acknowledged = Acknowledged::default();
+    let mut ledger = Ledger::open(folder.path(), options(false)).unwrap();
+    let statement = consent("site-a", "job");
+    let digest = ledger.put_statement(&statement).unwrap();
+    let first = [created(), enrolled("site-a"), consented("site-a", "job", digest)].into_iter();
+    ledger.append(first.chain((3..300).map(draft)).collect(), at(0)).unwrap();
+    drop(ledger);
+    acknowledged.statements.push((digest, statement));
+    let disk = PoweredDisk::copied(folder.path());
+    let mut ledger =
+        Ledger::open_on(Box::new(disk.start(None, Chance::new("copied", 0))), options(false)).unwrap();
+    acknowledged.head(&ledger);
+    after_the_cut(&disk, &acknowledged, "opened");
+    ledger.append(vec![draft(300)], at(1)).unwrap();
+    acknowledged.head(&ledger);
+    after_the_cut(&disk, &acknowledged, "appended");
+}

@@ -81,6 +81,13 @@ pub struct PoweredDisk {
 impl PoweredDisk {
     /// A disk on which everything in the folder is durable.
     pub fn new(root: &Path) -> Self {
+        let copied = Self::copied(root);
+        copied.lock().settle();
+        copied
+    }
+
+    /// A disk on which nothing in the folder is durable, as after a copy.
+    pub fn copied(root: &Path) -> Self {
         let mut disk = Disk::default();
         disk.folders.insert(String::new(), 0);
         disk.durable.insert(0, Names::new());
@@ -89,12 +96,10 @@ impl PoweredDisk {
         for path in files.list("").unwrap() {
             let id = disk.fresh();
             let bytes = files.read(&path).unwrap().unwrap();
-            disk.contents.insert(id, Content { seen: bytes.clone(), durable: bytes, synced: true });
+            disk.contents.insert(id, Content { seen: bytes, ..Content::default() });
             disk.change(&path, |name| NameChange::Add(name, Node::File(id)));
             disk.files.insert(path, id);
         }
-        let ids: Vec<u64> = disk.pending.keys().copied().collect();
-        ids.into_iter().for_each(|id| disk.sync_folder(id));
         Self { root: root.to_path_buf(), disk: Arc::new(Mutex::new(disk)) }
     }
 
@@ -163,6 +168,15 @@ impl Disk {
                 self.durable.insert(id, Names::new());
                 self.folders.insert(folder, id);
             }
+        }
+    }
+
+    fn settle(&mut self) {
+        let folders: Vec<u64> = self.pending.keys().copied().collect();
+        folders.into_iter().for_each(|id| self.sync_folder(id));
+        for content in self.contents.values_mut() {
+            content.durable = content.seen.clone();
+            content.synced = true;
         }
     }
 
