@@ -62,6 +62,8 @@ places! {
     ledger = "ledger";
     /// Openings of commitments in the ledger, which can be erased.
     openings = "openings";
+    /// The last head of the ledger that this gateway acknowledged; not part of a backup of the ledger.
+    ledger_seen = "ledger-head.seen";
     /// Messages of set-ups and rounds under way.
     rounds = "rounds";
     /// Answers to requests with an idempotency key.

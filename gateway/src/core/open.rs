@@ -21,6 +21,9 @@ use crate::projections::{FoldError, State, to_hash};
 use crate::rounds_store::RoundsStore;
 use crate::writer::{LedgerHandle, OnStop, Writer};
 
+/// Disk space kept back for the entries that must still be written when the disk is full.
+const DISK_RESERVE: u64 = 16 << 20;
+
 /// What the core is opened with. The ledger, the blobs and the round messages lie in the configuration's folder.
 pub struct CoreOptions {
     /// The configuration.
@@ -102,6 +105,8 @@ impl App {
                 signer: Box::new(SigningKey::from_seed(seed)),
                 software: concat!("konclave-gateway/", env!("CARGO_PKG_VERSION")).to_owned(),
                 index: true,
+                reserve_bytes: DISK_RESERVE,
+                seen: Some(folder.ledger_seen()),
             };
             Ledger::open(&folder.ledger(), options)
         };
