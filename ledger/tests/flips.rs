@@ -142,7 +142,7 @@ fn change(before: &[u8], chance: &mut Chance) -> Change {
     }
     let mut bytes = before.to_vec();
     match chance.below(20) {
-        0 => return Change { bytes: None, at: 0, what: "lost".into() },
+        0 => Change { bytes: None, at: 0, what: "lost".into() },
         1..=3 => {
             bytes.truncate(at);
             Change { bytes: Some(bytes), at, what: format!("cut to {at} bytes") }

@@ -3,7 +3,7 @@
 //! | step | if it fails, or the machine stops here |
 //! |------|----------------------------------------|
 //! | 1 encode and check | nothing was touched; the drafts are refused |
-//! | 2 stage entries and tiles | files beyond the head, which no reader looks at; the batch may be tried again |
+//! | 2 stage entries and tiles | files beyond the head, which no reader looks at; the batch may be tried again (a full disk ends here) |
 //! | 3 fsync files and folders | an error leaves unknown what reached the disk: poisoned; at open the head is the old one and staged files go |
 //! | 4 read back, re-hash, sign | a bit that flipped between memory and disk is never signed; the batch may be tried again |
 //! | 5 write `head.note.tmp`, fsync it, read it back | the head is untouched; the batch may be tried again, except after a failed fsync: poisoned |
