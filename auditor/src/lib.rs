@@ -9,20 +9,35 @@ mod blobs;
 mod checkpoint;
 mod claims;
 pub mod cli;
+mod diff;
+mod entries;
+mod export;
 mod folder;
+mod history;
+mod log_keys;
 mod members;
 mod progress;
 mod prove;
+mod query;
 mod report;
 mod rounds;
 mod show;
 mod statements;
+mod subtrees;
 mod surplus;
+mod text;
 mod tiles;
 mod verify;
 
+pub use diff::{Added, ComparedHead, Difference, Older, Verdict, diff};
+pub use entries::{EntryFlaw, Flaws};
+pub use export::{
+    CheckedExport, ExportError, ExportFault, ExportOptions, Exported, FORMAT, Format, LineFault,
+    check_export, export,
+};
 pub use folder::{AuditError, Folder};
 pub use prove::prove;
+pub use query::{Looked, Match, query};
 pub use report::{Cosigned, Defect, Finding, KeySource, Report};
 pub use rounds::{CheckTally, Gap, NotMade, RoundCheck};
 pub use show::show;

@@ -64,6 +64,8 @@ pub enum KeySource {
     Given,
     /// From the log's own first entry. Whoever made the log chose it.
     FromTheLogItself,
+    /// The key that the caller knows was replaced by it, on the authority of the consortium root.
+    FollowsFromTheGiven,
     /// There was none.
     None,
 }
@@ -271,6 +273,10 @@ impl fmt::Display for Report {
         )?;
         match (&self.key, self.key_source) {
             (Some(key), KeySource::Given) => writeln!(f, "  key          {key} (as given)")?,
+            (Some(key), KeySource::FollowsFromTheGiven) => writeln!(
+                f,
+                "  key          {key} (follows from the key given, on the authority of the consortium root)"
+            )?,
             (Some(key), KeySource::FromTheLogItself | KeySource::None) => {
                 writeln!(f, "  key          {key}")?;
                 writeln!(
