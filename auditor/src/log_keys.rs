@@ -4,8 +4,8 @@ use std::ops::ControlFlow;
 
 use konclave_crypto::ConsortiumRoot;
 use konclave_ledger::checkpoint::CheckpointError;
-use konclave_ledger::note::SignedNote;
-use konclave_ledger::rotation::LogKeys;
+use konclave_ledger::note::{SignatureLine, SignedNote};
+use konclave_ledger::rotation::{LogKeys, RotationError};
 use konclave_ledger::{Checkpoint, Leaf, VerifierKey};
 
 use crate::entries::{self, Flaws};
@@ -32,6 +32,8 @@ pub(crate) struct HeadKey {
 #[derive(Debug, Default)]
 pub(crate) struct LogIdentity {
     pub(crate) keys: LogKeys,
+    /// Every key that the log says it had.
+    pub(crate) known: Vec<VerifierKey>,
     /// The key that the reader knows.
     pub(crate) given: Option<VerifierKey>,
     /// Whether the reader knows the consortium root, and the log names the same.
@@ -48,18 +50,32 @@ impl LogIdentity {
     ) -> Result<Self, AuditError> {
         let mut identity = Self { given, ..Self::default() };
         entries::each(folder, 0..size, size, &mut Flaws::default(), |entry, _| {
-            if entry.index == 0 || has_action(entry.stored, KEY_ROTATED) {
-                if let Ok(leaf) = Leaf::parse(entry.stored) {
-                    if entry.index == 0 {
-                        identity.root_is_known = root.is_some_and(|root| names_root(&leaf, root));
-                    }
-                    // A change that is not authorised leaves the keys as they were.
-                    let _ = identity.keys.note(&leaf);
+            if (entry.index == 0 || has_action(entry.stored, KEY_ROTATED))
+                && let Ok(leaf) = Leaf::parse(entry.stored)
+            {
+                if entry.index == 0 {
+                    identity.root_is_known = root.is_some_and(|root| names_root(&leaf, root));
                 }
+                // A change that is not authorised leaves the keys as they were.
+                let _ = identity.note(&leaf);
             }
             Ok::<_, AuditError>(ControlFlow::Continue(()))
         })?;
         Ok(identity)
+    }
+
+    /// Takes an entry that may be about the log's key; gives whether the key is another after it.
+    ///
+    /// # Errors
+    /// [`RotationError`] for a change that is not authorised; the keys stay as they were.
+    pub(crate) fn note(&mut self, leaf: &Leaf) -> Result<bool, RotationError> {
+        self.keys.note(leaf)?;
+        let Some(current) = self.keys.current() else { return Ok(false) };
+        let changed = self.known.last() != Some(current);
+        if changed {
+            self.known.push(current.clone());
+        }
+        Ok(changed)
     }
 
     /// The key of a head of `size` entries; `None` if none is known.
@@ -85,6 +101,11 @@ impl LogIdentity {
             }
             _ => Ok(Some(HeadKey { key: given.clone(), source: KeySource::Given })),
         }
+    }
+
+    /// The keys of the log, former ones included, that a signature line claims to be by.
+    pub(crate) fn keys_for<'a>(&'a self, line: &'a SignatureLine) -> impl Iterator<Item = &'a VerifierKey> {
+        self.known.iter().chain(&self.given).filter(|key| key.claims(line))
     }
 
     /// Checks the log's signature under a head.

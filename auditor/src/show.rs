@@ -37,7 +37,11 @@ pub(crate) fn size_of(folder: &Folder) -> Result<u64, AuditError> {
 /// # Errors
 /// [`AuditError::NoEntry`] beyond the checkpoint or where files are missing.
 pub fn show(folder: &Folder, index: u64) -> Result<Shown, AuditError> {
-    let size = size_of(folder)?;
+    show_in(folder, index, size_of(folder)?)
+}
+
+/// Reads entry `index` of a ledger of `size` entries.
+pub(crate) fn show_in(folder: &Folder, index: u64, size: u64) -> Result<Shown, AuditError> {
     let missing = || AuditError::NoEntry { index, size };
     let entries = TilePath::in_log(TileKind::Entries, index / TILE_WIDTH, size).ok_or_else(missing)?;
     let hashes =

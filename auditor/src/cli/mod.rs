@@ -7,16 +7,20 @@ mod export;
 mod output;
 mod prove;
 mod query;
+mod review;
 mod show;
 mod verify;
+mod witness;
 
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::client_key::ClientKeyError;
 use crate::export::{ExportError, ExportFault};
 use crate::folder::AuditError;
+use crate::review::ReviewError;
 
 /// The ledger is as it should be.
 const SOUND: u8 = 0;
@@ -46,6 +50,8 @@ enum Command {
     Diff(diff::Arguments),
     Export(export::Arguments),
     Check(check::Arguments),
+    Review(review::Arguments),
+    Witness(witness::Arguments),
 }
 
 /// Why a command could not do its work.
@@ -57,6 +63,12 @@ enum CommandError {
     Export(#[from] ExportError),
     #[error("{file}: {fault}")]
     Check { file: String, fault: ExportFault },
+    #[error(transparent)]
+    Review(#[from] ReviewError),
+    #[error("{path}: {error}")]
+    Key { path: String, error: ClientKeyError },
+    #[error("this machine's clock is not between the years 1970 and 9999")]
+    Clock,
     #[error("cannot print the result: {0}")]
     Print(#[from] io::Error),
 }
@@ -67,7 +79,8 @@ impl CommandError {
             Self::Audit(error) => error.is_tampering(),
             Self::Export(error) => error.is_tampering(),
             Self::Check { fault, .. } => fault.is_tampering(),
-            Self::Print(_) => false,
+            Self::Review(error) => error.is_tampering(),
+            Self::Key { .. } | Self::Clock | Self::Print(_) => false,
         }
     }
 
@@ -110,6 +123,8 @@ fn execute(command: Command, out: &mut dyn Write) -> Result<u8, CommandError> {
         Command::Diff(arguments) => arguments.run(out),
         Command::Export(arguments) => arguments.run(out),
         Command::Check(arguments) => arguments.run(out),
+        Command::Review(arguments) => arguments.run(out),
+        Command::Witness(arguments) => arguments.run(out),
     }
 }
 
