@@ -128,6 +128,10 @@ vocabulary! {
         Cosign = "cosign",
         /// Export the whole ledger.
         ExportLedger = "export-ledger",
+        /// Say that an entry is wrong, and what is right.
+        CorrectEntry = "correct-entry",
+        /// Hand in a signed review of the ledger.
+        RecordReview = "record-review",
         /// Read the platform's operating metrics.
         ReadMetrics = "read-metrics",
     }
@@ -181,7 +185,11 @@ impl Action {
             Self::ReadContribution => ResourceKind::Contribution,
             Self::ReadStatement => ResourceKind::Statement,
             Self::CreateDeposit | Self::ReadDeposit => ResourceKind::Deposit,
-            Self::ReadLedger | Self::Cosign | Self::ExportLedger => ResourceKind::Ledger,
+            Self::ReadLedger
+            | Self::Cosign
+            | Self::ExportLedger
+            | Self::CorrectEntry
+            | Self::RecordReview => ResourceKind::Ledger,
         }
     }
 
