@@ -148,6 +148,7 @@ impl EntryDraft {
             ("action", &self.action),
             ("object", &self.object),
             ("request_id", &self.request_id),
+            ("reason", &self.reason),
         ];
         if let Some((field, _)) = named.iter().find(|(_, text)| text.is_empty()) {
             return Err(DraftError::Empty { field });

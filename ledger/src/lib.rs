@@ -20,9 +20,12 @@ mod keys;
 mod leaf;
 mod ledger;
 pub mod note;
+pub mod openings;
 mod origin;
 pub mod proof;
 pub mod records;
+pub mod rotation;
+mod signer;
 pub mod statements;
 pub mod storage;
 pub mod tiles;
@@ -40,9 +43,10 @@ pub use keys::{BadSignature, PublicKey, PublicKeyParseError, SigningKey};
 pub use leaf::{LEAF_VERSION, Leaf, LeafError, LinkError, MAX_LEAF_BYTES};
 pub use ledger::{
     AppendError, CosignError, Damage, ExportError, Exported, Filter, IndexState, Leaves, Ledger,
-    LedgerOptions, OpenError, ReadError, ReserveState, StatementFileError, StorageFailure,
+    LedgerOptions, OpenError, Quorum, ReadError, ReserveState, StatementFileError, StorageFailure,
 };
 pub use note::VerifierKey;
 pub use origin::{Origin, OriginError};
 pub use proof::{ConsistencyProof, InclusionProof};
+pub use signer::{LogSigner, SignerError};
 pub use timestamp::{ClockSource, Timestamp, TimestampError};

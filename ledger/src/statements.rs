@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::dsse::{self, DsseError, Envelope};
 use crate::hash::Hash;
 use crate::keys::PublicKey;
+use crate::records::ReviewResult;
 
 /// Whether deposited data is for training or for the benchmark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -158,6 +159,37 @@ pub struct ParticipationStatement {
     pub made_at: u64,
 }
 
+/// An auditor reviewed the ledger: what `konclave-audit review` signs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct ReviewStatement {
+    /// The reviewer: the id of an API client with the role auditor.
+    pub reviewer: String,
+    /// The reviewed log.
+    pub origin: String,
+    /// The first entry of the reviewed period; everything before it was checked too.
+    pub from: u64,
+    /// Number of entries reviewed.
+    pub size: u64,
+    /// The root over them.
+    pub root: Hash,
+    /// What was found.
+    pub result: ReviewResult,
+    /// Entries whose place, chain and record were checked.
+    pub entries_checked: u64,
+    /// Statements whose signature was checked.
+    pub statements_checked: u64,
+    /// Witnesses whose cosignature of this head is valid, sorted.
+    pub witnesses: Vec<String>,
+    /// What is wrong, one line each.
+    pub findings: Vec<String>,
+    /// What the reviewer wants to say.
+    pub remarks: String,
+    /// When, in seconds since 1970.
+    pub made_at: u64,
+}
+
 /// A payload with its DSSE payload type.
 pub trait Statement: Serialize + DeserializeOwned {
     /// Media type in the envelope.
@@ -175,6 +207,10 @@ impl Statement for EvaluationStatement {
 }
 impl Statement for ParticipationStatement {
     const PAYLOAD_TYPE: &'static str = "application/vnd.konclave.participation.v1+json";
+}
+
+impl Statement for ReviewStatement {
+    const PAYLOAD_TYPE: &'static str = "application/vnd.konclave.review.v1+json";
 }
 
 /// Why a signed statement is not accepted.

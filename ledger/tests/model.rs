@@ -29,6 +29,8 @@ enum Step {
         site: Option<u64>,
         actor: Option<u64>,
         action: Option<u64>,
+        job: Option<u64>,
+        round: Option<u64>,
         since: Option<u64>,
         until: Option<u64>,
         page: usize,
@@ -44,8 +46,17 @@ enum Step {
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let maybe = || proptest::option::weighted(0.4, 0..6_u64);
     let moment = || proptest::option::weighted(0.3, 0..20_u64);
-    let query = (maybe(), maybe(), maybe(), moment(), moment(), 1..40_usize).prop_map(
-        |(site, actor, action, since, until, page)| Step::Query { site, actor, action, since, until, page },
+    let query = (maybe(), maybe(), maybe(), maybe(), maybe(), moment(), moment(), 1..40_usize).prop_map(
+        |(site, actor, action, job, round, since, until, page)| Step::Query {
+            site,
+            actor,
+            action,
+            job,
+            round,
+            since,
+            until,
+            page,
+        },
     );
     let step = prop_oneof![
         4 => prop_oneof![1..4_usize, Just(256), 1..300_usize].prop_map(Step::Append),
@@ -95,12 +106,14 @@ proptest! {
                     prop_assert_eq!(ledger.checkpoint_note(), note);
                     prop_assert_eq!(ledger.index_state(), if index { IndexState::Ready } else { IndexState::Off });
                 }
-                Step::Query { site, actor, action, since, until, page } => {
+                Step::Query { site, actor, action, job, round, since, until, page } => {
                     let filter = Filter {
                         site: site.map(|n| format!("site-{n}")),
                         actor: actor.map(|n| format!("actor-{n}")),
                         action: action.map(|n| format!("action.{n}")),
                         object: None,
+                        job: job.map(|n| format!("job-{n}")),
+                        round: round.map(|n| u32::try_from(n).unwrap()),
                         since: since.map(|s| at(s).unix_millis()),
                         until: until.map(|s| at(s).unix_millis()),
                     };
@@ -109,6 +122,8 @@ proptest! {
                         filter.site.as_ref().is_none_or(|wanted| draft.site.as_ref() == Some(wanted))
                             && filter.actor.as_ref().is_none_or(|wanted| draft.actor == *wanted)
                             && filter.action.as_ref().is_none_or(|wanted| draft.action == *wanted)
+                            && job.is_none_or(|wanted| draft.record["job"] == format!("job-{wanted}"))
+                            && round.is_none_or(|wanted| draft.record["round"] == wanted)
                             && since.is_none_or(|since| since <= expected.second)
                             && until.is_none_or(|until| expected.second < until)
                     };

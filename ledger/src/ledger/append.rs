@@ -28,6 +28,8 @@ use crate::checkpoint::Checkpoint;
 use crate::draft::{EntryDraft, Place};
 use crate::leaf::Leaf;
 use crate::note::SignedNote;
+use crate::rotation::{LEDGER_KEY_ROTATED, RotationError};
+use crate::signer::LogSigner;
 use crate::tiles::{TileKind, TilePath};
 use crate::timestamp::Timestamp;
 use crate::tree::leaf_hash;
@@ -51,6 +53,19 @@ impl Ledger {
     /// # Errors
     /// [`AppendError`]. After [`AppendError::Ambiguous`] every call fails: the process must reload the ledger.
     pub fn append(&mut self, drafts: Vec<EntryDraft>, now: Timestamp) -> Result<Vec<u64>, AppendError> {
+        if drafts.iter().any(|draft| draft.action == LEDGER_KEY_ROTATED) {
+            return Err(RotationError::Malformed.into());
+        }
+        self.commit(drafts, now, None)
+    }
+
+    /// Appends and makes the head, signed with the present key and, where there is one, with the next.
+    pub(super) fn commit(
+        &mut self,
+        drafts: Vec<EntryDraft>,
+        now: Timestamp,
+        next: Option<&dyn LogSigner>,
+    ) -> Result<Vec<u64>, AppendError> {
         if self.poisoned {
             return Err(AppendError::Poisoned);
         }
@@ -60,15 +75,16 @@ impl Ledger {
         let first = self.tail.size();
         let batch = self.encode(drafts, now)?;
         self.stage(&batch)?;
-        let note = self.sign_staged(&batch)?;
+        let note = self.sign_staged(&batch, next)?;
         self.replace_head(&note)?;
 
         self.tail = batch.tail;
-        self.note = note;
+        self.heads.keep(std::mem::replace(&mut self.note, note));
         batch.files.iter().for_each(|(path, bytes)| self.sealed.note(path, bytes));
         for leaf in &batch.leaves {
             // An unreadable enrolment is the entry's own defect: its keys are simply not known. The auditor reports it.
             let _ = self.keys.note(leaf);
+            let _ = self.log_keys.note(leaf);
             if let Some(digest) = leaf.statement {
                 self.statements.entry(digest).or_insert(leaf.seq);
             }
@@ -127,7 +143,11 @@ impl Ledger {
     }
 
     /// Step 4. Checks what the disk gives back, not what memory holds, and signs the head over it.
-    fn sign_staged(&mut self, batch: &Batch) -> Result<SignedNote, AppendError> {
+    fn sign_staged(
+        &mut self,
+        batch: &Batch,
+        next: Option<&dyn LogSigner>,
+    ) -> Result<SignedNote, AppendError> {
         for (path, bytes) in &batch.files {
             let name = path.to_string();
             let checked = self.holds(&name, bytes).and_then(|()| {
@@ -144,7 +164,12 @@ impl Ledger {
         }
         let head =
             Checkpoint { origin: self.origin.clone(), size: batch.tail.size(), root: batch.tail.root() };
-        Ok(head.sign(&self.signer))
+        let signers: Vec<&dyn LogSigner> = [&*self.signer].into_iter().chain(next).collect();
+        let signed = head.signed_by(&signers);
+        if signed.is_err() {
+            self.unstage(batch);
+        }
+        signed.map_err(AppendError::NotSigned)
     }
 
     /// Steps 5 and 6.

@@ -7,6 +7,8 @@ use crate::draft::DraftError;
 use crate::hash::Hash;
 use crate::leaf::LeafError;
 use crate::origin::Origin;
+use crate::rotation::RotationError;
+use crate::signer::SignerError;
 use crate::witness::LineError;
 
 /// The ledger's own files don't fit together: storage failed, or somebody changed them.
@@ -83,6 +85,17 @@ pub enum OpenError {
     /// `head.note` isn't a checkpoint of this origin by this key.
     #[error("head.note does not fit the configured origin and key: {0}")]
     Head(#[from] CheckpointError),
+    /// The configured key was replaced by an entry of the ledger.
+    #[error(
+        "the ledger's key was replaced: it is {current} now; configure that key's file, the old one signs nothing any more"
+    )]
+    KeySuperseded {
+        /// The ledger's key (vkey).
+        current: String,
+    },
+    /// The signer failed at the head of an empty ledger.
+    #[error(transparent)]
+    Signer(#[from] SignerError),
     /// The stored entries or tiles don't lead to the signed head.
     #[error(transparent)]
     Damaged(#[from] Damage),
@@ -158,6 +171,12 @@ pub enum AppendError {
         /// The named digest.
         statement: Hash,
     },
+    /// The head could not be signed; nothing was appended, and it may be tried again.
+    #[error("nothing was appended: {0}")]
+    NotSigned(#[source] SignerError),
+    /// A change of the ledger's key that is not authorised, or that was not made with [`crate::Ledger::rotate_key`].
+    #[error(transparent)]
+    Rotation(#[from] RotationError),
     /// The batch is certainly not stored (disk full, for example); it may be tried again.
     #[error("nothing was appended: {0}; it may be tried again")]
     NotStored(#[source] StorageFailure),
@@ -205,6 +224,12 @@ pub enum CosignError {
     /// Malformed, or wrong for the current head: made for an older one, or forged.
     #[error(transparent)]
     Line(#[from] LineError),
+    /// The line is for a head that is not among the latest; cosign a newer one.
+    #[error("{size} is not the size of one of the latest heads; fetch the checkpoint and cosign again")]
+    UnknownHead {
+        /// The size it is said to be for.
+        size: u64,
+    },
     /// No entry `site.enrolled` names this witness key.
     #[error("no enrolled site has the witness key {name} with id {key_id}")]
     UnknownWitness {

@@ -17,6 +17,10 @@ pub struct Filter {
     pub action: Option<String>,
     /// The object is exactly this.
     pub object: Option<String>,
+    /// The record names this job.
+    pub job: Option<String>,
+    /// The record names this round of a job.
+    pub round: Option<u32>,
     /// Taken at or after this moment, in milliseconds since 1970.
     pub since: Option<u64>,
     /// Taken before this moment, in milliseconds since 1970.
@@ -33,6 +37,8 @@ impl Filter {
             && same(&self.actor, Some(&leaf.actor))
             && same(&self.action, Some(&leaf.action))
             && same(&self.object, Some(&leaf.object))
+            && same(&self.job, leaf.job())
+            && (self.round.is_none() || self.round == leaf.round())
             && leaf.timestamp().is_ok_and(|time| self.covers(time.unix_millis()))
     }
 

@@ -18,7 +18,9 @@ use super::filter::Filter;
 use crate::checkpoint::Checkpoint;
 use crate::leaf::Leaf;
 
-/// Size and root that the keys stand for.
+/// Version of the keys; raised with every change of what is indexed, so that an older index is rebuilt.
+const VERSION: u8 = 2;
+/// Version, size and root that the keys stand for.
 const HEAD_KEY: &[u8] = b"h";
 /// Entries indexed in one atomic step while rebuilding.
 const REBUILD_STEP: usize = 1024;
@@ -99,6 +101,9 @@ impl IndexSlot {
     /// Matching entries from `from` on, or `None` if the index can't say.
     pub(super) fn find(&self, filter: &Filter, from: u64, limit: usize) -> Option<Vec<u64>> {
         let Self::On(index) = self else { return None };
+        if filter.job.as_ref().is_some_and(|job| job.contains('\0')) {
+            return None;
+        }
         index.attempt(|database| search(database, filter, from, limit))
     }
 }
@@ -156,7 +161,8 @@ fn rebuild(folder: &Path, ledger: &Ledger) -> Result<sled::Db, IndexError> {
 }
 
 fn head_value(head: &Checkpoint) -> Vec<u8> {
-    let mut value = head.size.to_be_bytes().to_vec();
+    let mut value = vec![VERSION];
+    value.extend(head.size.to_be_bytes());
     value.extend(head.root.0);
     value
 }
@@ -180,6 +186,13 @@ fn apply(database: &sled::Db, leaves: &[Leaf], head: &Checkpoint) -> Result<(), 
         if let Some(site) = &leaf.site {
             batch.insert(key(b's', site, leaf.seq), &[]);
         }
+        // A record's text may hold what a leaf's own fields may not.
+        if let Some(job) = leaf.job().filter(|job| !job.contains('\0')) {
+            batch.insert(key(b'j', job, leaf.seq), &[]);
+        }
+        if let Some(round) = leaf.round() {
+            batch.insert(key(b'r', &round.to_string(), leaf.seq), &[]);
+        }
     }
     batch.insert(HEAD_KEY, head_value(head));
     Ok(database.apply_batch(batch)?)
@@ -187,8 +200,15 @@ fn apply(database: &sled::Db, leaves: &[Leaf], head: &Checkpoint) -> Result<(), 
 
 /// Walks the keys of the condition that is likely the rarest and looks the others up.
 fn search(database: &sled::Db, filter: &Filter, from: u64, limit: usize) -> Result<Vec<u64>, IndexError> {
-    let by_rarity =
-        [(b'o', &filter.object), (b's', &filter.site), (b'a', &filter.actor), (b'c', &filter.action)];
+    let round = filter.round.map(|round| round.to_string());
+    let by_rarity = [
+        (b'o', &filter.object),
+        (b'r', &round),
+        (b'j', &filter.job),
+        (b's', &filter.site),
+        (b'a', &filter.actor),
+        (b'c', &filter.action),
+    ];
     let mut wanted = by_rarity.into_iter().filter_map(|(tag, value)| Some((tag, value.as_deref()?)));
     let (tag, value) = wanted.next().unwrap_or((b't', ""));
     let others: Vec<_> = wanted.collect();

@@ -12,9 +12,11 @@ mod query;
 mod read;
 mod recover;
 mod reserve;
+mod rotate;
 mod sealed;
 mod statement_files;
 mod tail;
+mod witnessed;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -28,13 +30,15 @@ pub use filter::Filter;
 pub use index::IndexState;
 pub use read::Leaves;
 pub use reserve::ReserveState;
+pub use witnessed::Quorum;
 
-use crate::checkpoint::{Checkpoint, log_key};
+use crate::checkpoint::Checkpoint;
 use crate::enrolment::EnrolledKeys;
 use crate::hash::Hash;
-use crate::keys::SigningKey;
-use crate::note::{SignedNote, VerifierKey};
+use crate::note::{SignatureType, SignedNote, VerifierKey};
 use crate::origin::Origin;
+use crate::rotation::LogKeys;
+use crate::signer::LogSigner;
 use crate::storage::{FileStorage, Storage};
 use index::IndexSlot;
 use last_head::LastHead;
@@ -42,6 +46,7 @@ use lock::FolderLock;
 use reserve::Reserve;
 use sealed::Sealed;
 use tail::Tail;
+use witnessed::Heads;
 
 /// The signed head: the truth about how long the ledger is.
 const HEAD: &str = "head.note";
@@ -56,7 +61,7 @@ pub struct LedgerOptions {
     /// The log's name.
     pub origin: Origin,
     /// The key that signs checkpoints.
-    pub signer: SigningKey,
+    pub signer: Box<dyn LogSigner>,
     /// Name and version of the software, written into every entry.
     pub software: String,
     /// Whether to keep a query index; without one, queries read the entries.
@@ -73,7 +78,7 @@ pub struct LedgerOptions {
 pub struct Ledger {
     storage: Box<dyn Storage>,
     origin: Origin,
-    signer: SigningKey,
+    signer: Box<dyn LogSigner>,
     software: String,
     tail: Tail,
     sealed: Sealed,
@@ -81,6 +86,8 @@ pub struct Ledger {
     /// The statements that entries name, with the first entry that names each.
     statements: BTreeMap<Hash, u64>,
     keys: EnrolledKeys,
+    log_keys: LogKeys,
+    heads: Heads,
     index: IndexSlot,
     reserve: Option<Reserve>,
     last_head: LastHead,
@@ -154,13 +161,19 @@ impl Ledger {
     /// The key that verifies the checkpoints (vkey).
     #[must_use]
     pub fn verifier_key(&self) -> VerifierKey {
-        log_key(self.origin.clone(), &self.signer)
+        VerifierKey::new(self.origin.clone(), SignatureType::Log, self.signer.public())
     }
 
     /// The keys that sites enrolled with.
     #[must_use]
     pub const fn enrolled_keys(&self) -> &EnrolledKeys {
         &self.keys
+    }
+
+    /// The log's own keys, past and present.
+    #[must_use]
+    pub const fn log_keys(&self) -> &LogKeys {
+        &self.log_keys
     }
 
     /// Whether the query index works; without it, queries are slower and otherwise the same.

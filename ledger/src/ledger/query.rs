@@ -1,4 +1,4 @@
-//! Finding entries by site, actor, action, object and time.
+//! Finding entries by site, actor, action, object, job, round and time.
 
 use super::Ledger;
 use super::errors::ReadError;

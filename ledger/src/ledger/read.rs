@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use super::errors::{Damage, ReadError, StorageFailure};
 use super::sealed::first_unlike;
+use super::witnessed::WITNESSED;
 use super::{CHECKPOINT, Ledger};
 use crate::bundle;
 use crate::hash::Hash;
@@ -65,13 +66,16 @@ impl Ledger {
         ConsistencyProof::build(&TileHashes::new(self), old, new)
     }
 
-    /// A receipt for entry `index` against the current checkpoint with its cosignatures (C2SP tlog-proof).
+    /// A receipt for entry `index` with the cosignatures there are (C2SP tlog-proof): against the witnessed head where
+    /// it covers the entry, else against the newest.
     ///
     /// # Errors
     /// [`ReadError`].
     pub fn receipt(&self, index: u64) -> Result<TlogProof, ReadError> {
-        let hashes = self.inclusion_proof(index, self.tail.size())?.hashes;
-        Ok(TlogProof { index, hashes, checkpoint: self.note.clone() })
+        let witnessed = self.heads_witnessed().filter(|(size, _)| index < *size);
+        let (size, note) = witnessed.unwrap_or((self.tail.size(), &self.note));
+        let hashes = self.inclusion_proof(index, size)?.hashes;
+        Ok(TlogProof { index, hashes, checkpoint: note.clone() })
     }
 
     /// A published file: `checkpoint` or a tile's path. Partial tiles of every earlier size stay available, since they
@@ -81,6 +85,9 @@ impl Ledger {
     /// [`ReadError`] if a file can't be read or is damaged.
     pub fn static_file(&self, path: &str) -> Result<Option<Vec<u8>>, ReadError> {
         self.readable()?;
+        if path == WITNESSED {
+            return Ok(self.witnessed_note().map(|note| note.to_string().into_bytes()));
+        }
         if path == CHECKPOINT {
             return Ok(Some(self.checkpoint_note().into_bytes()));
         }
@@ -106,7 +113,11 @@ impl Ledger {
         if self.poisoned { Err(ReadError::Poisoned) } else { Ok(()) }
     }
 
-    const fn has_size(&self, size: u64) -> Result<(), ReadError> {
+    pub(super) const fn tile_hashes(&self) -> TileHashes<'_> {
+        TileHashes::new(self)
+    }
+
+    pub(super) const fn has_size(&self, size: u64) -> Result<(), ReadError> {
         if self.poisoned {
             return Err(ReadError::Poisoned);
         }
@@ -222,7 +233,7 @@ impl Iterator for Leaves<'_> {
 }
 
 /// Subtree hashes out of tiles; each tile is read once per proof.
-struct TileHashes<'a> {
+pub(super) struct TileHashes<'a> {
     ledger: &'a Ledger,
     read: RefCell<BTreeMap<TilePath, Vec<Hash>>>,
 }

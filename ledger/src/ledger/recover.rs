@@ -9,13 +9,15 @@ use super::lock::FolderLock;
 use super::sealed::{Sealed, first_unlike};
 use super::statement_files::statement_path;
 use super::tail::Tail;
+use super::witnessed::Heads;
 use super::{CHECKPOINT, HEAD, Ledger, LedgerOptions};
 use crate::bundle;
-use crate::checkpoint::{Checkpoint, log_key};
+use crate::checkpoint::Checkpoint;
 use crate::enrolment::EnrolledKeys;
 use crate::hash::Hash;
 use crate::leaf::Leaf;
-use crate::note::SignedNote;
+use crate::note::{SignatureLine, SignedNote};
+use crate::rotation::LogKeys;
 use crate::storage::Storage;
 use crate::tiles::{TILE_WIDTH, TileKind, TilePath, decode_hashes, tiles_of};
 use crate::tree::empty_root;
@@ -30,7 +32,7 @@ pub(super) fn load(
     let empty = Checkpoint { origin: origin.clone(), size: 0, root: empty_root() };
     let mut ledger = Ledger {
         storage,
-        note: empty.sign(&signer),
+        note: empty.signed_by(&[&*signer])?,
         origin,
         signer,
         software,
@@ -38,6 +40,8 @@ pub(super) fn load(
         sealed: Sealed::default(),
         statements: BTreeMap::new(),
         keys: EnrolledKeys::default(),
+        log_keys: LogKeys::default(),
+        heads: Heads::default(),
         index: IndexSlot::off(),
         reserve: None,
         last_head: LastHead::at(seen),
@@ -57,20 +61,28 @@ pub(super) fn load(
         create(&mut ledger)?;
         return Ok(ledger);
     };
-    let key = log_key(ledger.origin.clone(), &ledger.signer);
+    let key = ledger.verifier_key();
     let (head, note) = Checkpoint::verify(&head_note, &key)?;
     let walked = verify_files(&*ledger.storage, &head, seen_size)?;
     if let Some(seen) = seen {
         ledger.last_head.check(&seen, head.size, walked.root_seen)?;
     }
-    ledger.note = note;
+    if let Some(current) = walked.log_keys.current().filter(|current| **current != key) {
+        return Err(OpenError::KeySuperseded { current: current.to_string() });
+    }
+    // Lines of witnesses are taken over from the published checkpoint, each after a check; here they were not checked.
+    let by_log = |line: &SignatureLine| line.name == head.origin;
+    let signatures = note.signatures.into_iter().filter(by_log).collect();
+    ledger.note = SignedNote { signatures, ..note };
     ledger.tail = walked.tail;
     ledger.sealed = walked.sealed;
     ledger.statements = walked.statements;
     ledger.keys = walked.keys;
+    ledger.log_keys = walked.log_keys;
     discard_beyond(&mut *ledger.storage, head.size)?;
     settle(&mut *ledger.storage, head.size, ledger.statements.keys())?;
     ledger.restore_cosignatures();
+    ledger.restore_witnessed();
     Ok(ledger)
 }
 
@@ -79,9 +91,11 @@ fn create(ledger: &mut Ledger) -> Result<(), OpenError> {
     let note = ledger.note.clone();
     ledger.replace_head(&note).map_err(|error| match error {
         AppendError::NotStored(failure) | AppendError::Ambiguous(failure) => OpenError::Storage(failure),
-        AppendError::Poisoned | AppendError::Draft { .. } | AppendError::StatementMissing { .. } => {
-            OpenError::HeadMissing
-        }
+        AppendError::NotSigned(signer) => OpenError::Signer(signer),
+        AppendError::Poisoned
+        | AppendError::Draft { .. }
+        | AppendError::Rotation(_)
+        | AppendError::StatementMissing { .. } => OpenError::HeadMissing,
     })
 }
 
@@ -103,6 +117,7 @@ struct Walked {
     tail: Tail,
     sealed: Sealed,
     keys: EnrolledKeys,
+    log_keys: LogKeys,
     /// Statements with the first entry that names each.
     statements: BTreeMap<Hash, u64>,
     /// The root at the size that was asked about, if the ledger reaches it.
@@ -180,6 +195,7 @@ impl Walked {
         linked.map_err(|error| WalkError::Entry(error.to_string()))?;
         // A defect in the record of an enrolment is not damage; its keys are simply not known.
         let _ = self.keys.note(&leaf);
+        let _ = self.log_keys.note(&leaf);
         if let Some(digest) = leaf.statement {
             self.statements.entry(digest).or_insert(leaf.seq);
         }

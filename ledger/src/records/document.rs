@@ -11,6 +11,7 @@ pub const MAX_INLINE_BYTES: usize = 8 * 1024;
 
 /// JSON that is part of a record: always named by digest, and included while it is small.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Document {
     /// SHA-256 of the canonical bytes (RFC 8785); the blob's name where it is not inline.

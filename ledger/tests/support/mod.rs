@@ -4,6 +4,7 @@
 
 pub mod chance;
 pub mod faulty;
+pub mod oracle;
 pub mod power;
 
 use konclave_ledger::note::SignatureType;
@@ -25,7 +26,7 @@ pub fn options(index: bool) -> LedgerOptions {
     let signer = SigningKey::from_seed(&LOG_SEED);
     LedgerOptions {
         origin: origin(),
-        signer,
+        signer: Box::new(signer),
         software: "konclave/0.1.0".into(),
         index,
         reserve_bytes: 0,
@@ -57,7 +58,7 @@ pub fn draft(number: u64) -> EntryDraft {
         new: Some(Hash::of(&number.to_be_bytes())),
         reason: format!("because of {number}"),
         request_id: format!("request-{number}"),
-        record: json!({ "number": number }),
+        record: json!({ "number": number, "job": format!("job-{}", number % 3), "round": number % 2 }),
         ..EntryDraft::default()
     }
 }
