@@ -8,6 +8,7 @@ mod clear_errors;
 mod encoding_quality;
 mod exact_sums;
 mod hostile_site;
+mod ledger;
 mod openapi_document;
 mod restarts;
 mod scale;

@@ -72,12 +72,6 @@ pub(crate) fn known(site: &str, parameters: &Digest, coordinates: usize) -> Know
 pub(crate) struct Gate(Arc<(Mutex<bool>, Condvar)>);
 
 impl Gate {
-    pub(crate) fn closed() -> Self {
-        let gate = Self::default();
-        gate.close();
-        gate
-    }
-
     pub(crate) fn close(&self) {
         *self.0.0.lock().unwrap() = true;
     }
