@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
+use konclave_ledger::Origin;
 use konclave_ledger::tiles::{TileKind, TilePath};
 
 /// The audit could not be done. Says nothing about the ledger.
@@ -34,6 +35,53 @@ pub enum AuditError {
         /// Number of entries.
         size: u64,
     },
+    /// A tile that is needed is missing or cut. Somebody changed the files.
+    #[error("{path} is missing or has the wrong length: run `konclave-audit verify`")]
+    BrokenTile {
+        /// The tile.
+        path: String,
+    },
+    /// The checkpoint is missing or can't be read, and nothing can be compared without one.
+    #[error("{path} holds no readable checkpoint: run `konclave-audit verify`")]
+    NoCheckpoint {
+        /// The folder or file.
+        path: String,
+    },
+    /// The two are not copies of one log.
+    #[error("these are two logs: {one} and {other}")]
+    OtherLog {
+        /// The one.
+        one: Origin,
+        /// The other.
+        other: Origin,
+    },
+    /// The key that the reader knows was replaced, and he did not say under which root.
+    #[error(
+        "the log's key {given} was replaced by {current}; give the new key with --key, or the consortium root that \
+         authorised the change with --root"
+    )]
+    KeyReplaced {
+        /// The key that was given.
+        given: String,
+        /// The key that the log says came after it.
+        current: String,
+    },
+    /// A result can't be written.
+    #[error("cannot write {path}: {source}")]
+    Write {
+        /// Which file.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl AuditError {
+    /// Whether the files were changed, rather than the command wrong.
+    #[must_use]
+    pub const fn is_tampering(&self) -> bool {
+        matches!(self, Self::BrokenTile { .. })
+    }
 }
 
 /// Largest bundle that can occur: 256 entries with 16-bit lengths.
@@ -63,6 +111,11 @@ impl Folder {
             return Ok(Self { root: root.to_path_buf() });
         }
         Err(AuditError::NotALedger { path: root.display().to_string() })
+    }
+
+    /// Where it lies, for messages.
+    pub(crate) fn shown(&self) -> String {
+        self.root.display().to_string()
     }
 
     /// Whether this is a gateway's own folder rather than an export.

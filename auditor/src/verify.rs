@@ -5,19 +5,24 @@ use std::path::PathBuf;
 use konclave_crypto::{ConsortiumRoot, UnixSeconds};
 use konclave_ledger::bundle;
 use konclave_ledger::checkpoint::Checkpoint;
-use konclave_ledger::enrolment::{EnrolledKeys, published_log_key};
+use konclave_ledger::enrolment::EnrolledKeys;
 use konclave_ledger::frontier::Frontier;
 use konclave_ledger::records::{Record, RecordError};
 use konclave_ledger::tiles::{TileKind, TilePath, tiles_of};
 use konclave_ledger::tree::{leaf_hash, root_of};
 use konclave_ledger::{Leaf, Origin, Timestamp, VerifierKey};
 
+use crate::amendments::Amendments;
 use crate::checkpoint;
+use crate::clients::Clients;
 use crate::folder::{AuditError, Folder};
+use crate::key_changes::KeyChanges;
 use crate::members::Members;
 use crate::report::{Defect, KeySource, Report};
+use crate::reviews;
 use crate::rounds::RoundAudit;
 use crate::statements::{Known, StatementCheck};
+use crate::subtrees::TileFiles;
 use crate::surplus;
 use crate::tiles::TileCheck;
 
@@ -45,11 +50,14 @@ struct Walk<'a> {
     statements: StatementCheck<'a>,
     keys: EnrolledKeys,
     members: Members,
+    clients: Clients,
+    log_keys: KeyChanges<'a>,
+    amendments: Amendments,
+    subtrees: TileFiles<'a>,
     rounds: RoundAudit,
     unknown_actions: u64,
     latest: u64,
     origin: Option<Origin>,
-    published_key: Option<VerifierKey>,
 }
 
 /// The walk can't go on: what follows a broken entry hangs on it.
@@ -80,11 +88,14 @@ pub fn verify(
         statements: StatementCheck::new(folder),
         keys: EnrolledKeys::default(),
         members: Members::new(options.root),
+        clients: Clients::default(),
+        log_keys: KeyChanges::new(folder, report.size, options.key.clone(), options.root),
+        amendments: Amendments::default(),
+        subtrees: TileFiles::new(folder, report.size),
         rounds: RoundAudit::new(options.blobs.clone()),
         unknown_actions: 0,
         latest: 0,
         origin: head.map(|head| head.origin.clone()),
-        published_key: None,
     };
     let complete = walk.run(&mut report, progress)?.is_ok();
     report.witnesses_enrolled = walk.keys.witness_count() as u64;
@@ -103,12 +114,17 @@ pub fn verify(
 
     if let Some((head, note)) = &signed {
         compare_root(head, &walk.frontier, complete, &mut report);
-        if options.key.is_none() && walk.published_key.is_none() && report.ok {
+        let identity = &walk.log_keys.identity;
+        if options.key.is_none() && identity.keys.current().is_none() && report.ok {
             return Err(AuditError::NoKey);
         }
-        checkpoint::check_signature(note, options, walk.published_key.take(), &mut report);
+        match checkpoint::check_signature(head, note, options, identity, &mut report) {
+            // Findings are worth more than the advice which key to give.
+            Err(error @ AuditError::KeyReplaced { .. }) if !report.ok => report.add_note(error.to_string()),
+            checked => checked?,
+        }
         if complete {
-            checkpoint::check_cosignatures(head, note, &walk.keys, options, &mut report);
+            checkpoint::check_cosignatures(head, note, &walk.keys, identity, options, &mut report);
         }
     }
     // After a walk that stopped early, the statements of later entries would all look unnamed.
@@ -199,18 +215,17 @@ impl Walk<'_> {
             report.add(Defect::Chain, file, here, error.to_string());
             return Ok(Err(Broken));
         }
-        if index == 0 {
-            self.published_key = published_log_key(&leaf);
-        }
         if let Err(error) = self.keys.note(&leaf) {
             report.add_note(format!("entry {index}: {error}"));
         }
         let time = self.time(&leaf, report);
         let record = self.record(file, &leaf, time, report);
-        let known = Known { keys: &self.keys, members: &self.members };
+        self.log_keys.entry(&leaf, file, report)?;
+        let known = Known { keys: &self.keys, members: &self.members, clients: &self.clients };
         self.statements.entry(&leaf, record.as_ref(), &known, report)?;
         if let Some(record) = &record {
             self.rounds.entry(&leaf, record, time, &self.members, report)?;
+            self.about_others(file, &leaf, record, report)?;
         }
         for tile in self.frontier.push(stored) {
             // A full tile is one item of the level above.
@@ -239,7 +254,28 @@ impl Walk<'_> {
         if let Err(fault) = self.members.note(&record, time) {
             report.add(Defect::Membership, file, here, fault.to_string());
         }
+        self.clients.note(&record);
         Some(record)
+    }
+
+    /// What an entry says about earlier ones.
+    fn about_others(
+        &mut self,
+        file: &str,
+        leaf: &Leaf,
+        record: &Record,
+        report: &mut Report,
+    ) -> Result<(), AuditError> {
+        let here = leaf.seq..leaf.seq + 1;
+        if let Err(fault) = self.amendments.entry(self.folder, self.size, leaf, record)? {
+            report.add(Defect::Amendment, file, here.clone(), fault.to_string());
+        }
+        if let Record::ReviewRecorded { size, root, .. } = record
+            && let Err(fault) = reviews::check_history(&self.subtrees, leaf, *size, root)?
+        {
+            report.add(Defect::Review, file, here, fault.to_string());
+        }
+        Ok(())
     }
 
     /// When the ledger took an entry. A clock may be set back, but no deadline must be met that way unseen.

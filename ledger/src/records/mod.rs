@@ -91,6 +91,8 @@ records! {
         roles: Vec<String>,
         /// Its public key (PEM), which signs its token requests.
         public_key: String,
+        /// The commitment to the person who answers for it, whose name and address can be erased.
+        #[serde(default, skip_serializing_if = "Option::is_none")] contact: Option<Hash>,
     }
     /// A rounds policy came into force.
     PolicySet = "policy.set" {
@@ -388,8 +390,13 @@ records! {
     LedgerExported = "ledger.exported" {
         /// Who.
         by: String,
-        /// How many entries the copy holds.
+        /// How many entries the copy was taken from, counted from the first.
         size: u64,
+        /// In which form: `files` (checkpoint, tiles and statements) or `ndjson`; absent in older entries, which were all
+        /// `files`.
+        #[serde(default, skip_serializing_if = "Option::is_none")] format: Option<String>,
+        /// Which of them, as the query that asked for them; absent for all.
+        #[serde(default, skip_serializing_if = "Option::is_none")] filter: Option<String>,
     }
     /// The key that signs the ledger's checkpoints was replaced, on the authority of the consortium root.
     LedgerKeyRotated = "ledger.key-rotated" {
