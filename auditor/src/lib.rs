@@ -20,6 +20,8 @@ mod history;
 mod key_changes;
 mod log_keys;
 mod members;
+#[cfg(feature = "mirror")]
+mod mirror;
 mod progress;
 mod prove;
 mod query;
@@ -44,6 +46,10 @@ pub use export::{
     check_export, export,
 };
 pub use folder::{AuditError, Folder};
+#[cfg(feature = "mirror")]
+pub use mirror::{
+    ClientError, Connection, GatewayClient, MirrorError, MirrorOptions, Mirrored, Refusal, mirror,
+};
 pub use prove::prove;
 pub use query::{Looked, Match, query};
 pub use report::{Cosigned, Defect, Finding, KeySource, Report};

@@ -95,7 +95,9 @@ pub enum Refusal {
         offered: u64,
     },
     /// Another history.
-    #[error("FORK: the copy's {have} entries are not a beginning of what the gateway shows; both heads are signed: {signed}")]
+    #[error(
+        "FORK: the copy's {have} entries are not a beginning of what the gateway shows; both heads are signed: {signed}"
+    )]
     Fork {
         /// Entries in the copy.
         have: u64,
@@ -169,7 +171,12 @@ pub fn mirror(
         new: &new,
         note: &note,
         options,
-        done: Mirrored { before: before.as_ref().map_or(0, |(head, _)| head.size), size: new.size, fetched: 0, bytes: 0 },
+        done: Mirrored {
+            before: before.as_ref().map_or(0, |(head, _)| head.size),
+            size: new.size,
+            fetched: 0,
+            bytes: 0,
+        },
         steps: 0,
         progress,
     };
@@ -199,7 +206,8 @@ fn known_head(folder: &Path) -> Result<Option<(Checkpoint, SignedNote)>, AuditEr
 fn superseded(old: u64, new: u64) -> Vec<String> {
     let kinds = std::iter::once(TileKind::Entries).chain((0..LEVELS).map(|level| TileKind::Hashes { level }));
     let partial = kinds.filter_map(|kind| {
-        let (old_path, new_path) = (last(kind, old)?, last(kind, old).and_then(|path| TilePath::in_log(kind, path.index(), new)));
+        let (old_path, new_path) =
+            (last(kind, old)?, last(kind, old).and_then(|path| TilePath::in_log(kind, path.index(), new)));
         (Some(old_path) != new_path).then(|| old_path.to_string())
     });
     partial.collect()
@@ -238,6 +246,11 @@ struct Run<'a> {
 impl Run<'_> {
     fn all(mut self) -> Result<Mirrored, Stop> {
         self.right_log()?;
+        if self.old == Some(self.new) {
+            // Only cosignatures can be new.
+            self.signed()?;
+            return Ok(self.done);
+        }
         self.hash_tiles()?;
         self.extends()?;
         let statements = self.entries()?;
