@@ -40,6 +40,7 @@ pub fn operations() -> OpenApiRouter<App> {
         .merge(routes::deposits::router())
         .merge(routes::ledger::router())
         .merge(routes::ledger_files::router())
+        .merge(routes::openings::router())
         .merge(routes::docs::router())
         .merge(routes::problems::router())
         .merge(routes::health::router())

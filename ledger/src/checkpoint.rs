@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::hash::Hash;
 use crate::keys::SigningKey;
-use crate::note::{NoteError, SignatureType, SignedNote, VerifierKey};
+use crate::note::{NoteError, SignatureLine, SignatureType, SignedNote, VerifierKey};
 use crate::origin::Origin;
+use crate::signer::{LogSigner, SignerError};
 
 /// A tree head: which log, how many entries, and the RFC 6962 root over them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,6 +88,23 @@ impl Checkpoint {
         let text = self.text();
         let line = log_key(self.origin.clone(), signer).sign_note(signer, &text);
         SignedNote { text, signatures: vec![line] }
+    }
+
+    /// Signs with each of these keys of the log, and checks what they gave.
+    ///
+    /// # Errors
+    /// [`SignerError`] of the first that fails.
+    pub fn signed_by(&self, signers: &[&dyn LogSigner]) -> Result<SignedNote, SignerError> {
+        let text = self.text();
+        let line = |signer: &&dyn LogSigner| {
+            let key = VerifierKey::new(self.origin.clone(), SignatureType::Log, signer.public());
+            let signature = signer.sign(text.as_bytes())?.to_vec();
+            let wrong = |_| SignerError::Wrong { key: *key.public() };
+            key.public().verify(text.as_bytes(), &signature).map_err(wrong)?;
+            Ok(SignatureLine { name: self.origin.clone(), key_id: key.key_id(), signature })
+        };
+        let signatures = signers.iter().map(line).collect::<Result<_, SignerError>>()?;
+        Ok(SignedNote { text, signatures })
     }
 
     /// Reads a signed checkpoint and checks the log's signature; other lines are left unchecked in the returned note.

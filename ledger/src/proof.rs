@@ -57,6 +57,21 @@ pub trait Subtrees {
     fn subtree(&self, level: u32, index: u64) -> Result<Hash, Self::Error>;
 }
 
+/// The root over the first `size` leaves.
+///
+/// # Errors
+/// Those of the source.
+pub fn root_at<S: Subtrees>(source: &S, size: u64) -> Result<Hash, S::Error> {
+    let mut start = 0;
+    let mut peaks = Vec::new();
+    for level in (0..u64::BITS).rev().filter(|level| size >> level & 1 == 1) {
+        peaks.push(source.subtree(level, start >> level)?);
+        start += 1 << level;
+    }
+    let right_to_left = peaks.into_iter().rev();
+    Ok(right_to_left.reduce(|right, left| node_hash(&left, &right)).unwrap_or_else(empty_root))
+}
+
 impl InclusionProof {
     /// Puts together the proof for `index` in the tree of the first `size` leaves. With `index` beyond `size` the result
     /// proves nothing.

@@ -13,6 +13,7 @@ pub mod evaluations;
 pub mod jobs;
 pub mod ledger;
 pub mod models;
+pub mod openings;
 pub mod page;
 pub mod problem;
 pub mod rounds;

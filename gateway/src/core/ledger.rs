@@ -28,32 +28,16 @@ impl App {
                 key.name()
             )));
         }
-        let grown = |size: u64| {
-            let detail = format!(
-                "the ledger has {size} entries by now, the cosignature is for {}; cosign anew",
-                new.size
-            );
-            ApiError::conflict(detail)
-        };
-        let size =
-            self.ledger().read(|ledger: &Ledger| ledger.head().size).await.map_err(CommandError::from)?;
-        if size != new.size {
-            return Err(grown(size));
-        }
         let added = self
             .ledger()
-            .add_cosignature(new.line.trim_end().to_owned())
+            .add_cosignature(new.size, new.line.trim_end().to_owned())
             .await
             .map_err(CommandError::from)?;
         match added {
             Ok(()) => Ok(()),
+            Err(error @ CosignError::UnknownHead { .. }) => Err(ApiError::conflict(error.to_string())),
             Err(error @ (CosignError::Line(_) | CosignError::UnknownWitness { .. })) => {
-                // An entry may have come between the check above and the writer's turn.
-                let now = self.ledger().read(|ledger: &Ledger| ledger.head().size).await;
-                match now {
-                    Ok(now) if now != new.size => Err(grown(now)),
-                    Ok(_) | Err(_) => Err(ApiError::rejected(error.to_string())),
-                }
+                Err(ApiError::rejected(error.to_string()))
             }
             Err(error @ (CosignError::NotStored(_) | CosignError::Poisoned)) => {
                 Err(ApiError::internal(error))

@@ -1,6 +1,7 @@
 //! Commands on members: enrolment, clients, policies.
 
 use konclave_crypto::{Digest, MembershipCertificate, SiteId};
+use konclave_ledger::Hash;
 use konclave_ledger::records::Record;
 use konclave_policies::authorization::Role;
 
@@ -29,6 +30,8 @@ pub struct NewClient {
     pub roles: Vec<Role>,
     /// Its public key (PEM).
     pub public_key: String,
+    /// The commitment to the person who answers for it.
+    pub contact: Option<Hash>,
 }
 
 /// Why a member was not enrolled.
@@ -111,6 +114,7 @@ impl App {
             known.organisation == client.organisation
                 && known.roles == client.roles
                 && known.public_key == client.public_key
+                && known.contact == client.contact
         });
         if unchanged {
             return Ok(());
@@ -121,8 +125,11 @@ impl App {
             organisation: client.organisation,
             roles: client.roles.iter().map(ToString::to_string).collect(),
             public_key: client.public_key,
+            contact: client.contact,
         };
-        self.append(&held, caller, vec![Entry::new(object, "registered by the operator", record)]).await?;
+        let commitments = client.contact.into_iter().collect();
+        let entry = Entry { commitments, ..Entry::new(object, "registered by the operator", record) };
+        self.append(&held, caller, vec![entry]).await?;
         Ok(())
     }
 }

@@ -15,6 +15,8 @@ mod ledger;
 pub mod members;
 mod models;
 mod open;
+mod openings;
+mod rotation;
 mod statements;
 
 use std::collections::BTreeMap;

@@ -83,6 +83,9 @@ impl State {
             .map_err(|source| FoldError::Record { index, source })?;
         let place = Place { index, action: record.action(), time: leaf.time.clone() };
         self.fold(&place, record)?;
+        for commitment in &leaf.commitments {
+            self.commitments.entry(*commitment).or_insert(index);
+        }
         if let Some(request) = IdempotencyKey::parse(&leaf.request_id) {
             self.idempotency
                 .entry(request.key)
@@ -139,11 +142,11 @@ impl State {
                     SiteState { site: site.clone(), certificate, witness_vkey, tls_spki, entry: place.index };
                 self.sites.insert(site, enrolled);
             }
-            Record::ClientRegistered { client, organisation, roles, public_key } => {
+            Record::ClientRegistered { client, organisation, roles, public_key, contact } => {
                 let roles = roles.iter().map(|role| place.parse("roles", role)).collect::<Result<_, _>>()?;
                 let entry = place.index;
                 let registered =
-                    ClientState { client: client.clone(), organisation, roles, public_key, entry };
+                    ClientState { client: client.clone(), organisation, roles, public_key, contact, entry };
                 self.clients.insert(client, registered);
             }
             Record::DepositRegistered { site, statement, data_class, lines } => {
@@ -200,6 +203,22 @@ impl State {
                 });
             }
             Record::LedgerExported { size, .. } => self.exports.push((place.index, size)),
+            // The ledger itself follows its keys.
+            Record::LedgerKeyRotated { .. } => {}
+            audit @ (Record::EntryCorrected { .. }
+            | Record::OpeningErased { .. }
+            | Record::ReviewRecorded { .. }
+            | Record::WitnessStatus { .. }) => self.fold_audit(place, audit)?,
+            reserved @ (Record::SiteRevoked { .. }
+            | Record::ClientRevoked { .. }
+            | Record::GroupFormed { .. }
+            | Record::ModuleRegistered { .. }
+            | Record::UsageRecorded { .. }
+            | Record::PolicyProposed { .. }
+            | Record::PolicyBalloted { .. }
+            | Record::PolicyResolved { .. }) => {
+                return Err(FoldError::Reserved { index: place.index, action: reserved.action() });
+            }
             job @ (Record::JobRequested { .. }
             | Record::ConsentGiven { .. }
             | Record::ConsentRefused { .. }
@@ -241,7 +260,8 @@ fn job_of(record: &Record) -> Option<&str> {
         | Record::ParticipationRecorded { job, .. }
         | Record::EvaluationRecorded { job, .. }
         | Record::ContributionScored { job, .. }
-        | Record::RewardStated { job, .. } => Some(job),
+        | Record::RewardStated { job, .. }
+        | Record::UsageRecorded { job, .. } => Some(job),
         Record::LedgerCreated { .. }
         | Record::GatewayCertified { .. }
         | Record::SiteEnrolled { .. }
@@ -250,6 +270,18 @@ fn job_of(record: &Record) -> Option<&str> {
         | Record::DepositRegistered { .. }
         | Record::ModelRegistered { .. }
         | Record::JobRequested { .. }
-        | Record::LedgerExported { .. } => None,
+        | Record::LedgerExported { .. }
+        | Record::LedgerKeyRotated { .. }
+        | Record::SiteRevoked { .. }
+        | Record::ClientRevoked { .. }
+        | Record::EntryCorrected { .. }
+        | Record::OpeningErased { .. }
+        | Record::ReviewRecorded { .. }
+        | Record::WitnessStatus { .. }
+        | Record::GroupFormed { .. }
+        | Record::ModuleRegistered { .. }
+        | Record::PolicyProposed { .. }
+        | Record::PolicyBalloted { .. }
+        | Record::PolicyResolved { .. } => None,
     }
 }

@@ -5,7 +5,9 @@
 //! It checks references (a consent names a known job), not rules: rules are checked before an entry is appended.
 
 mod apply;
+mod apply_audit;
 mod apply_jobs;
+pub mod audit;
 pub mod jobs;
 pub mod members;
 pub mod rounds;
@@ -20,6 +22,7 @@ use konclave_ledger::Hash;
 use konclave_ledger::records::RecordError;
 use konclave_policies::rounds::RoundPolicy;
 
+pub use audit::{ReviewState, WitnessStatusState};
 pub use jobs::{ConsentState, JobState, PhaseState};
 pub use members::{ClientState, DepositState, ModelState, SiteState};
 pub use rounds::{
@@ -56,6 +59,16 @@ pub struct State {
     pub evaluations: Vec<EvaluationState>,
     /// The exports made: the entry and the size exported.
     pub exports: Vec<(u64, u64)>,
+    /// Which entries correct an entry.
+    pub corrections: BTreeMap<u64, Vec<u64>>,
+    /// Commitments, and the first entry that carries each.
+    pub commitments: BTreeMap<Hash, u64>,
+    /// Commitments whose opening was erased, and the entry that says so.
+    pub erased: BTreeMap<Hash, u64>,
+    /// Reviews by auditors, oldest first.
+    pub reviews: Vec<ReviewState>,
+    /// What the last entry about the witnesses said.
+    pub witness_status: Option<WitnessStatusState>,
     /// Requests that carried an idempotency key.
     pub idempotency: BTreeMap<Digest, IdempotentRequest>,
 }
@@ -97,6 +110,14 @@ pub enum FoldError {
         action: &'static str,
         /// The field.
         field: &'static str,
+    },
+    /// The ledger's format knows the action, but this version does not act on it: it was written by a newer one.
+    #[error("entry {index}: `{action}` asks for a newer version")]
+    Reserved {
+        /// The entry's index.
+        index: u64,
+        /// The action.
+        action: &'static str,
     },
     /// The entry is about something that no earlier entry made.
     #[error("entry {index}: `{action}` is about an unknown {what} `{id}`")]

@@ -131,6 +131,8 @@ async fn list_entries(
         actor: query.actor,
         action: query.action,
         object: query.object,
+        job: query.job,
+        round: query.round,
     };
     Ok(Json(readable_page(&app, &principal, filter, after, limit).await?))
 }

@@ -11,6 +11,7 @@ pub mod jobs;
 pub mod ledger;
 pub mod ledger_files;
 pub mod models;
+pub mod openings;
 mod paging;
 pub mod problems;
 pub mod rounds;

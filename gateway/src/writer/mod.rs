@@ -51,7 +51,7 @@ pub struct LedgerHandle {
 
 enum Command {
     Append(Pending),
-    Cosign { line: String, answer: oneshot::Sender<Result<(), CosignError>> },
+    Cosign { size: u64, line: String, answer: oneshot::Sender<Result<(), CosignError>> },
 }
 
 /// What the writer thread works with.
@@ -105,13 +105,17 @@ impl LedgerHandle {
         answered.await.map_err(|_| WriterError::Stopped)?
     }
 
-    /// Adds a witness's cosignature to the current checkpoint; durable on return.
+    /// Adds a witness's cosignature to one of the latest heads; under the newest it is durable on return.
     ///
     /// # Errors
     /// The outer error if the writer did not take it, the inner one if the line is not accepted.
-    pub async fn add_cosignature(&self, line: String) -> Result<Result<(), CosignError>, WriterError> {
+    pub async fn add_cosignature(
+        &self,
+        size: u64,
+        line: String,
+    ) -> Result<Result<(), CosignError>, WriterError> {
         let (answer, answered) = oneshot::channel();
-        self.send(Command::Cosign { line, answer })?;
+        self.send(Command::Cosign { size, line, answer })?;
         answered.await.map_err(|_| WriterError::Stopped)
     }
 
@@ -203,13 +207,13 @@ impl Thread {
                     size += pending.entries.len();
                     appends.push(pending);
                 }
-                Command::Cosign { line, answer } => cosignatures.push((line, answer)),
+                Command::Cosign { size, line, answer } => cosignatures.push((size, line, answer)),
             }
             next = if size < BATCH { commands.try_recv().ok() } else { None };
         }
         self.append(appends)?;
-        for (line, answer) in cosignatures {
-            let added = self.write().add_cosignature(&line).map(|_| ());
+        for (size, line, answer) in cosignatures {
+            let added = self.write().add_cosignature_to(size, &line).map(|_| ());
             let stop = matches!(added, Err(CosignError::Poisoned))
                 .then(|| Stop("the ledger is poisoned".to_owned()));
             // A client that went away does not need its answer.
@@ -323,7 +327,9 @@ impl Thread {
             Err(
                 error @ (AppendError::Draft { .. }
                 | AppendError::StatementMissing { .. }
-                | AppendError::NotStored(_)),
+                | AppendError::NotSigned(_)
+                | AppendError::NotStored(_)
+                | AppendError::Rotation(_)),
             ) => return Ok(Err(error.to_string())),
         };
         let ledger = self.ledger.read().unwrap_or_else(PoisonError::into_inner);

@@ -11,7 +11,7 @@ use crate::witness::LineError;
 const NEW_CHECKPOINT: &str = "checkpoint.tmp";
 
 impl Ledger {
-    /// Adds a witness's signature line (without newline) to the current checkpoint and returns the witness's name. The
+    /// Adds a witness's signature line (without newline) to the newest checkpoint and returns the witness's name. The
     /// same witness cosigning again replaces its earlier line.
     ///
     /// # Errors

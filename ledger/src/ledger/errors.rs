@@ -6,6 +6,9 @@ use crate::checkpoint::CheckpointError;
 use crate::draft::DraftError;
 use crate::hash::Hash;
 use crate::leaf::LeafError;
+use crate::origin::Origin;
+use crate::rotation::RotationError;
+use crate::signer::SignerError;
 use crate::witness::LineError;
 
 /// The ledger's own files don't fit together: storage failed, or somebody changed them.
@@ -24,7 +27,7 @@ pub struct Damage {
 
 /// A storage operation failed.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot {operation} {file}: {source}")]
+#[error("cannot {operation} {file}: {source}{}", what_to_do(source))]
 pub struct StorageFailure {
     /// What was tried.
     pub operation: &'static str,
@@ -35,6 +38,12 @@ pub struct StorageFailure {
 }
 
 impl StorageFailure {
+    /// Whether there was no space left.
+    #[must_use]
+    pub fn is_disk_full(&self) -> bool {
+        is_disk_full(&self.source)
+    }
+
     /// Says what was tried, for `map_err`.
     pub(super) fn of(
         operation: &'static str,
@@ -42,6 +51,22 @@ impl StorageFailure {
     ) -> impl FnOnce(io::Error) -> Self {
         let file = file.to_string();
         move |source| Self { operation, file, source }
+    }
+}
+
+/// Whether an operation failed for want of space.
+pub(super) fn is_disk_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+    )
+}
+
+fn what_to_do(error: &io::Error) -> &'static str {
+    if is_disk_full(error) {
+        ". The disk or the quota is full: make space on the ledger's volume; no restart is needed"
+    } else {
+        ""
     }
 }
 
@@ -60,12 +85,71 @@ pub enum OpenError {
     /// `head.note` isn't a checkpoint of this origin by this key.
     #[error("head.note does not fit the configured origin and key: {0}")]
     Head(#[from] CheckpointError),
+    /// The configured key was replaced by an entry of the ledger.
+    #[error(
+        "the ledger's key was replaced: it is {current} now; configure that key's file, the old one signs nothing any more"
+    )]
+    KeySuperseded {
+        /// The ledger's key (vkey).
+        current: String,
+    },
+    /// The signer failed at the head of an empty ledger.
+    #[error(transparent)]
+    Signer(#[from] SignerError),
     /// The stored entries or tiles don't lead to the signed head.
     #[error(transparent)]
     Damaged(#[from] Damage),
+    /// An older copy of the folder, such as a backup: entries that were acknowledged are missing.
+    #[error(
+        "the ledger ends at {found} entries, but {seen} were acknowledged ({path} remembers it): the folder is an \
+         older copy. Restore the newer one. If that is lost for good, the entries after {found} are: tell every site, \
+         then remove {path}"
+    )]
+    RolledBack {
+        /// The file that remembers.
+        path: String,
+        /// Entries when it was last written.
+        seen: u64,
+        /// Entries in the folder.
+        found: u64,
+    },
+    /// Another history under the same name and key.
+    #[error(
+        "the ledger's first {seen} entries are not those that were acknowledged ({path} remembers their root): \
+         somebody wrote another history with this ledger's key. Restore the folder whose witnesses' cosignatures \
+         verify, and find out who has the key"
+    )]
+    Forked {
+        /// The file that remembers.
+        path: String,
+        /// Entries when it was last written.
+        seen: u64,
+    },
+    /// The file that remembers the last head belongs to another log.
+    #[error("{path} remembers a head of the log {origin}; configure another file, or the right ledger")]
+    SeenOfOtherLog {
+        /// The file.
+        path: String,
+        /// The log it is for.
+        origin: Origin,
+    },
+    /// The file that remembers the last head holds something else.
+    #[error("{path} does not hold a head; if the ledger's folder is certainly the newest, remove the file")]
+    SeenMalformed {
+        /// The file.
+        path: String,
+    },
     /// A file operation failed.
     #[error(transparent)]
     Storage(#[from] StorageFailure),
+}
+
+impl AppendError {
+    /// Whether there was no space left: nothing was appended, and it works again when there is.
+    #[must_use]
+    pub fn is_disk_full(&self) -> bool {
+        matches!(self, Self::NotStored(failure) if failure.is_disk_full())
+    }
 }
 
 /// Why entries were not appended.
@@ -87,6 +171,12 @@ pub enum AppendError {
         /// The named digest.
         statement: Hash,
     },
+    /// The head could not be signed; nothing was appended, and it may be tried again.
+    #[error("nothing was appended: {0}")]
+    NotSigned(#[source] SignerError),
+    /// A change of the ledger's key that is not authorised, or that was not made with [`crate::Ledger::rotate_key`].
+    #[error(transparent)]
+    Rotation(#[from] RotationError),
     /// The batch is certainly not stored (disk full, for example); it may be tried again.
     #[error("nothing was appended: {0}; it may be tried again")]
     NotStored(#[source] StorageFailure),
@@ -134,6 +224,12 @@ pub enum CosignError {
     /// Malformed, or wrong for the current head: made for an older one, or forged.
     #[error(transparent)]
     Line(#[from] LineError),
+    /// The line is for a head that is not among the latest; cosign a newer one.
+    #[error("{size} is not the size of one of the latest heads; fetch the checkpoint and cosign again")]
+    UnknownHead {
+        /// The size it is said to be for.
+        size: u64,
+    },
     /// No entry `site.enrolled` names this witness key.
     #[error("no enrolled site has the witness key {name} with id {key_id}")]
     UnknownWitness {

@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 
 use super::errors::{Damage, ReadError, StorageFailure};
+use super::sealed::first_unlike;
+use super::witnessed::WITNESSED;
 use super::{CHECKPOINT, Ledger};
 use crate::bundle;
 use crate::hash::Hash;
@@ -13,6 +15,8 @@ use crate::proof::{ConsistencyProof, InclusionProof, Subtrees};
 use crate::tiles::{TILE_WIDTH, TileKind, TilePath, decode_hashes, encode_hashes};
 use crate::tlog_proof::TlogProof;
 use crate::tree::root_of;
+
+const CHANGED: &str = "it is not what was verified when the ledger was opened";
 
 impl Ledger {
     /// Entry `index`, or `None` beyond the head.
@@ -62,13 +66,16 @@ impl Ledger {
         ConsistencyProof::build(&TileHashes::new(self), old, new)
     }
 
-    /// A receipt for entry `index` against the current checkpoint with its cosignatures (C2SP tlog-proof).
+    /// A receipt for entry `index` with the cosignatures there are (C2SP tlog-proof): against the witnessed head where
+    /// it covers the entry, else against the newest.
     ///
     /// # Errors
     /// [`ReadError`].
     pub fn receipt(&self, index: u64) -> Result<TlogProof, ReadError> {
-        let hashes = self.inclusion_proof(index, self.tail.size())?.hashes;
-        Ok(TlogProof { index, hashes, checkpoint: self.note.clone() })
+        let witnessed = self.heads_witnessed().filter(|(size, _)| index < *size);
+        let (size, note) = witnessed.unwrap_or((self.tail.size(), &self.note));
+        let hashes = self.inclusion_proof(index, size)?.hashes;
+        Ok(TlogProof { index, hashes, checkpoint: note.clone() })
     }
 
     /// A published file: `checkpoint` or a tile's path. Partial tiles of every earlier size stay available, since they
@@ -78,6 +85,9 @@ impl Ledger {
     /// [`ReadError`] if a file can't be read or is damaged.
     pub fn static_file(&self, path: &str) -> Result<Option<Vec<u8>>, ReadError> {
         self.readable()?;
+        if path == WITNESSED {
+            return Ok(self.witnessed_note().map(|note| note.to_string().into_bytes()));
+        }
         if path == CHECKPOINT {
             return Ok(Some(self.checkpoint_note().into_bytes()));
         }
@@ -103,7 +113,11 @@ impl Ledger {
         if self.poisoned { Err(ReadError::Poisoned) } else { Ok(()) }
     }
 
-    const fn has_size(&self, size: u64) -> Result<(), ReadError> {
+    pub(super) const fn tile_hashes(&self) -> TileHashes<'_> {
+        TileHashes::new(self)
+    }
+
+    pub(super) const fn has_size(&self, size: u64) -> Result<(), ReadError> {
         if self.poisoned {
             return Err(ReadError::Poisoned);
         }
@@ -113,16 +127,34 @@ impl Ledger {
 
     /// The bytes of an entry bundle as it stands at the head.
     fn bundle(&self, path: &TilePath) -> Result<Vec<u8>, ReadError> {
-        if path.is_full() { self.tile_file(path) } else { Ok(self.tail.bundle().to_vec()) }
+        if !path.is_full() {
+            return Ok(self.tail.bundle().to_vec());
+        }
+        let bytes = self.tile_file(path)?;
+        if self.sealed.is_bundle(path, &bytes) {
+            return Ok(bytes);
+        }
+        // It was verified when the ledger was opened or the entries appended, so it has changed since.
+        let hashes = self.hash_tile(&TilePath::full(TileKind::Hashes { level: 0 }, path.index()));
+        let position = hashes.map(|hashes| {
+            let whole = bundle::entries(&bytes).filter(Result::is_ok).count();
+            first_unlike(&bytes, &hashes).unwrap_or(whole)
+        });
+        let first_index = path.covers().start + position.unwrap_or_default() as u64;
+        Err(Damage { file: path.to_string(), first_index, what: CHANGED.to_owned() }.into())
     }
 
     /// The hashes of a tile as it stands at the head.
     fn hash_tile(&self, path: &TilePath) -> Result<Vec<Hash>, ReadError> {
-        if let (TileKind::Hashes { level }, false) = (path.kind(), path.is_full()) {
+        let TileKind::Hashes { level } = path.kind() else {
+            return Err(damage(path, "it is not a tile of hashes"));
+        };
+        if !path.is_full() {
             return Ok(self.tail.frontier().partial_hashes(level).to_vec());
         }
-        let hashes = decode_hashes(&self.tile_file(path)?).filter(|all| all.len() as u64 == TILE_WIDTH);
-        hashes.ok_or_else(|| damage(path, "it does not hold 256 hashes"))
+        let hashes = decode_hashes(&self.tile_file(path)?);
+        let verified = hashes.filter(|hashes| self.sealed.is_hash_tile(level, path.index(), hashes));
+        verified.ok_or_else(|| damage(path, CHANGED))
     }
 
     fn tile_file(&self, path: &TilePath) -> Result<Vec<u8>, ReadError> {
@@ -201,7 +233,7 @@ impl Iterator for Leaves<'_> {
 }
 
 /// Subtree hashes out of tiles; each tile is read once per proof.
-struct TileHashes<'a> {
+pub(super) struct TileHashes<'a> {
     ledger: &'a Ledger,
     read: RefCell<BTreeMap<TilePath, Vec<Hash>>>,
 }

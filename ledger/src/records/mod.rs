@@ -5,6 +5,7 @@
 //! text, because this crate knows no protocol types; times are Unix seconds; amounts are decimal strings; there are
 //! no floats. Whatever could outgrow a leaf travels as a [`Document`]: inline while small, else a blob's digest.
 
+use serde::de::Error;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -90,6 +91,8 @@ records! {
         roles: Vec<String>,
         /// Its public key (PEM), which signs its token requests.
         public_key: String,
+        /// The commitment to the person who answers for it, whose name and address can be erased.
+        #[serde(default, skip_serializing_if = "Option::is_none")] contact: Option<Hash>,
     }
     /// A rounds policy came into force.
     PolicySet = "policy.set" {
@@ -575,8 +578,14 @@ impl Record {
             ("action".to_owned(), Value::String(action.to_owned())),
             ("record".to_owned(), record.clone()),
         ]);
-        serde_json::from_value(Value::Object(tagged))
-            .map_err(|source| RecordError::Malformed { action: action.to_owned(), source })
+        let malformed = |source| RecordError::Malformed { action: action.to_owned(), source };
+        let parsed: Self = serde_json::from_value(Value::Object(tagged)).map_err(malformed)?;
+        // serde takes other spellings too: fields as a list, a name as an object, an absent field as null.
+        if parsed.to_value().map_err(malformed)? == *record {
+            Ok(parsed)
+        } else {
+            Err(malformed(Error::custom("it is spelled otherwise than it would be written")))
+        }
     }
 }
 

@@ -128,6 +128,10 @@ vocabulary! {
         Cosign = "cosign",
         /// Export the whole ledger.
         ExportLedger = "export-ledger",
+        /// Read the opening of a commitment in the ledger: a person's name and address.
+        ReadOpening = "read-opening",
+        /// Erase the opening of a commitment in the ledger.
+        EraseOpening = "erase-opening",
         /// Read the platform's operating metrics.
         ReadMetrics = "read-metrics",
     }
@@ -181,7 +185,9 @@ impl Action {
             Self::ReadContribution => ResourceKind::Contribution,
             Self::ReadStatement => ResourceKind::Statement,
             Self::CreateDeposit | Self::ReadDeposit => ResourceKind::Deposit,
-            Self::ReadLedger | Self::Cosign | Self::ExportLedger => ResourceKind::Ledger,
+            Self::ReadLedger | Self::Cosign | Self::ExportLedger | Self::ReadOpening | Self::EraseOpening => {
+                ResourceKind::Ledger
+            }
         }
     }
 

@@ -34,9 +34,18 @@ impl EntryAudience {
         match record {
             Record::LedgerCreated { .. }
             | Record::GatewayCertified { .. }
+            | Record::LedgerKeyRotated { .. }
             | Record::PolicySet { .. }
-            | Record::SiteEnrolled { .. } => Self::Everyone,
-            Record::ClientRegistered { organisation, .. } | Record::ModelRegistered { organisation, .. } => {
+            | Record::PolicyProposed { .. }
+            | Record::PolicyBalloted { .. }
+            | Record::PolicyResolved { .. }
+            | Record::ReviewRecorded { .. }
+            | Record::SiteEnrolled { .. }
+            | Record::SiteRevoked { .. }
+            | Record::WitnessStatus { .. } => Self::Everyone,
+            Record::ClientRegistered { organisation, .. }
+            | Record::ModelRegistered { organisation, .. }
+            | Record::ModuleRegistered { organisation, .. } => {
                 Self::Organisations(BTreeSet::from([organisation.clone()]))
             }
             Record::DepositRegistered { site, .. } => Self::Organisations(legal_entities(state, [site])),
@@ -65,7 +74,17 @@ impl EntryAudience {
             Record::ContributionScored { job, .. } | Record::RewardStated { job, .. } => {
                 Self::Organisations(about(state, job, []))
             }
-            Record::LedgerExported { .. } => Self::Verifiers,
+            Record::GroupFormed { members, .. } => Self::Organisations(legal_entities(state, members)),
+            Record::UsageRecorded { job, organisation, .. } => {
+                let mut organisations = participants(state, job);
+                organisations.insert(organisation.clone());
+                Self::Organisations(organisations)
+            }
+            // A correction is no wider known than what it corrects, which may be anybody's.
+            Record::ClientRevoked { .. }
+            | Record::EntryCorrected { .. }
+            | Record::LedgerExported { .. }
+            | Record::OpeningErased { .. } => Self::Verifiers,
         }
     }
 }
