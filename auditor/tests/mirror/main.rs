@@ -2,6 +2,7 @@
 
 #![allow(
     missing_docs,
+    unreachable_pub,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
@@ -179,6 +180,23 @@ fn an_interruption_at_any_file_is_continued() {
     assert!(runs >= 4, "{runs}");
     assert_eq!(files(&desk.copy()), files(&desk.served()));
     assert!(is_sound(&desk.copy()));
+}
+
+#[test]
+fn what_was_fetched_for_an_older_head_does_not_get_into_the_copy() {
+    let mut desk = Desk::new();
+    let mut ledger = ledger(&desk, 700);
+    desk.serve(&ledger);
+    desk.server.set(|state| state.break_after = Some(6));
+    assert_eq!(desk.run(&["--retries", "0"]).0, 1);
+    let incoming = files(&desk.work.path().join("copy.incoming"));
+    assert!(incoming.contains_key(Path::new("tile/0/002.p/188")), "{:?}", incoming.keys());
+    grow(&mut ledger, 701);
+    desk.serve(&ledger);
+    assert_eq!(desk.run(&[]).0, 0);
+    let asked = desk.asked();
+    assert!(!asked.iter().any(|path| path == "tile/0/000"), "fetched before: {asked:?}");
+    assert_eq!(files(&desk.copy()), files(&desk.served()));
 }
 
 /// Lets the server lie, and expects the copy to stay as it is.
