@@ -73,10 +73,11 @@ simulate: ## Simulate jobs with faults and attacks: [SECONDS=3600] [SEED=1]
 	SECONDS='$(SECONDS)' SEED='$(SEED)' $(CARGO) test --locked --release -p konclave-crypto --test simulation -- \
 		--ignored --nocapture long_run
 
-torture: ## Kill, cut the power of, fill up and flip bits under the ledger, many times: [KILLS=200] [CUTS=5000] [FLIPS=6000] [SEED=1]
+torture: setup ## Kill, cut the power of, fill up and flip bits under the ledger, many times: [KILLS=200] [CUTS=5000] [FLIPS=6000] [SEED=1]
 	KONCLAVE_KILL_ROUNDS='$(KILLS)' KONCLAVE_CUT_ROUNDS='$(CUTS)' KONCLAVE_FLIPS='$(FLIPS)' KONCLAVE_TORTURE_SEED='$(SEED)' \
 		$(CARGO) test --release --locked -p konclave-ledger --test kill --test power --test flips --test disk_full --test faults \
 		--test fault_table -- --include-ignored --skip write_the_table --skip on_a_small_disk --nocapture --test-threads=1
+	KONCLAVE_KILL_ROUNDS='$(KILLS)' $(CARGO) test --locked --workspace --test end_to_end -- --nocapture gateway_kills::
 
 scale: setup ## One round over HTTP among many sites: [SITES=100] [COORDINATES=1000000] [DROPOUTS=10]
 	$(CARGO) build --release --locked --bins

@@ -9,11 +9,11 @@ use konclave_ledger::records::Record;
 use konclave_ledger::{Ledger, LedgerOptions, Origin, SigningKey};
 use konclave_policies::authorization::Authorizer;
 use konclave_policies::rounds::{PolicyError, RoundPolicy};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use zeroize::Zeroizing;
 
 use super::rotation::RotateError;
-use super::{App, Caller, Clock, CommandError, Entry, Inner, openings, rotation};
+use super::{App, Caller, Clock, CommandError, Entry, Inner, MAX_EXPORTS, openings, rotation};
 use crate::blobs::BlobStore;
 use crate::config::Config;
 use crate::coordinator::live::LiveRounds;
@@ -139,6 +139,7 @@ impl App {
             clock: options.clock,
             aggregates: Mutex::new(BTreeMap::new()),
             last_seen: Mutex::new(BTreeMap::new()),
+            exports: Arc::new(Semaphore::new(MAX_EXPORTS)),
             config: options.config,
         }));
         app.record_beginning(vkey, &policy, options.rounds_policy).await?;

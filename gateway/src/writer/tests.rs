@@ -90,7 +90,7 @@ fn bench(folder: &Path) -> Bench {
 }
 
 fn entry(size: u64) -> Vec<Entry> {
-    let record = Record::LedgerExported { by: "auditor".to_owned(), size };
+    let record = Record::LedgerExported { by: "auditor".to_owned(), size, format: None, filter: None };
     vec![Entry::new("ledger", "test", record)]
 }
 

@@ -1,6 +1,7 @@
 //! The ledger: one writer over one folder, files as the truth, the index as a cache.
 
 mod append;
+mod batch;
 mod cosign;
 mod errors;
 mod export;

@@ -392,8 +392,13 @@ records! {
     LedgerExported = "ledger.exported" {
         /// Who.
         by: String,
-        /// How many entries the copy holds.
+        /// How many entries the copy was taken from, counted from the first.
         size: u64,
+        /// In which form: `files` (checkpoint, tiles and statements) or `ndjson`; absent in older entries, which were all
+        /// `files`.
+        #[serde(default, skip_serializing_if = "Option::is_none")] format: Option<String>,
+        /// Which of them, as the query that asked for them; absent for all.
+        #[serde(default, skip_serializing_if = "Option::is_none")] filter: Option<String>,
     }
     /// The key that signs the ledger's checkpoints was replaced, on the authority of the consortium root.
     LedgerKeyRotated = "ledger.key-rotated" {

@@ -132,6 +132,10 @@ vocabulary! {
         ReadOpening = "read-opening",
         /// Erase the opening of a commitment in the ledger.
         EraseOpening = "erase-opening",
+        /// Say that an entry is wrong, and what is right.
+        CorrectEntry = "correct-entry",
+        /// Hand in a signed review of the ledger.
+        RecordReview = "record-review",
         /// Read the platform's operating metrics.
         ReadMetrics = "read-metrics",
     }
@@ -185,9 +189,13 @@ impl Action {
             Self::ReadContribution => ResourceKind::Contribution,
             Self::ReadStatement => ResourceKind::Statement,
             Self::CreateDeposit | Self::ReadDeposit => ResourceKind::Deposit,
-            Self::ReadLedger | Self::Cosign | Self::ExportLedger | Self::ReadOpening | Self::EraseOpening => {
-                ResourceKind::Ledger
-            }
+            Self::ReadLedger
+            | Self::Cosign
+            | Self::ExportLedger
+            | Self::CorrectEntry
+            | Self::RecordReview
+            | Self::ReadOpening
+            | Self::EraseOpening => ResourceKind::Ledger,
         }
     }
 
