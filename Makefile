@@ -28,12 +28,14 @@ CUTS ?= 5000
 FLIPS ?= 6000
 # Of `make mutants`, ids of scripts/mutants/; of `make fuzz`, crates or CRATE/TARGET.
 ONLY ?=
+# Of `make bench-audit`.
+ENTRIES ?= 1000000
 # And of `make bench` and `make bench-ledger`. Flower 1.42 asks for Python 3.10 to 3.13.
 BENCH ?= default
 PEER ?=
 PEER_PYTHON ?= python3.12
 
-.PHONY: help setup build demo quality test test-rust test-api test-second torture mutants simulate vectors scale fuzz lint lint-quick arrows lint-deny bench bench-ledger openapi clean distclean
+.PHONY: help setup build demo quality test test-rust test-api test-second torture mutants simulate vectors scale fuzz lint lint-quick arrows lint-deny bench bench-ledger bench-audit audit-static openapi clean distclean
 
 help: ## List the tasks
 	@echo 'make TASK, where TASK is one of:'
@@ -71,10 +73,11 @@ simulate: ## Simulate jobs with faults and attacks: [SECONDS=3600] [SEED=1]
 	SECONDS='$(SECONDS)' SEED='$(SEED)' $(CARGO) test --locked --release -p konclave-crypto --test simulation -- \
 		--ignored --nocapture long_run
 
-torture: ## Kill, cut the power of, fill up and flip bits under the ledger, many times: [KILLS=200] [CUTS=5000] [FLIPS=6000] [SEED=1]
+torture: setup ## Kill, cut the power of, fill up and flip bits under the ledger, many times: [KILLS=200] [CUTS=5000] [FLIPS=6000] [SEED=1]
 	KONCLAVE_KILL_ROUNDS='$(KILLS)' KONCLAVE_CUT_ROUNDS='$(CUTS)' KONCLAVE_FLIPS='$(FLIPS)' KONCLAVE_TORTURE_SEED='$(SEED)' \
 		$(CARGO) test --release --locked -p konclave-ledger --test kill --test power --test flips --test disk_full --test faults \
 		--test fault_table -- --include-ignored --skip write_the_table --skip on_a_small_disk --nocapture --test-threads=1
+	KONCLAVE_KILL_ROUNDS='$(KILLS)' $(CARGO) test --locked --workspace --test end_to_end -- --nocapture gateway_kills::
 
 scale: setup ## One round over HTTP among many sites: [SITES=100] [COORDINATES=1000000] [DROPOUTS=10]
 	$(CARGO) build --release --locked --bins
@@ -121,6 +124,18 @@ bench: ## Masking, unmasking and tags against their floors, one table: [BENCH=fu
 ifeq ($(PEER),flower)
 	@scripts/bench_flower.sh '$(PEER_PYTHON)'
 endif
+
+bench-audit: ## Verifying a million entries against SHA-256 alone, and its memory: [ENTRIES=1000000]
+	ENTRIES='$(ENTRIES)' $(CARGO) bench --locked -p konclave-audit --bench verify
+
+# ring's C code needs a compiler for musl's target, not musl itself: it uses no library but for memcpy and the like, and
+# Rust brings musl with the target. What glibc's headers would add by themselves (fortified calls) is switched off.
+audit-static: ## Build konclave-audit as one static program for any Linux on x86-64, and try it
+	rustup target add x86_64-unknown-linux-musl
+	CC_x86_64_unknown_linux_musl='$(or $(CC),gcc)' \
+	CFLAGS_x86_64_unknown_linux_musl='-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=0 -fno-stack-protector' \
+		$(CARGO) build --locked --release -p konclave-audit --target x86_64-unknown-linux-musl
+	@scripts/check_static.sh '$(TARGET)/x86_64-unknown-linux-musl/release/konclave-audit'
 
 bench-ledger: ## Appending, verifying and proving against their floors, and their memory: [BENCH=full|profile]
 	$(CARGO) build --locked --release -p konclave-audit

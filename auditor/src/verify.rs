@@ -1,17 +1,18 @@
 //! The walk over a ledger: every entry once, in order, in bounded memory.
 
 use std::path::PathBuf;
+use std::thread;
 
 use konclave_crypto::{ConsortiumRoot, UnixSeconds};
-use konclave_ledger::bundle;
 use konclave_ledger::checkpoint::Checkpoint;
 use konclave_ledger::enrolment::EnrolledKeys;
 use konclave_ledger::frontier::Frontier;
 use konclave_ledger::records::{Record, RecordError};
-use konclave_ledger::tiles::{TileKind, TilePath, tiles_of};
-use konclave_ledger::tree::{leaf_hash, root_of};
+use konclave_ledger::tiles::TileKind;
+use konclave_ledger::tree::root_of;
 use konclave_ledger::{Leaf, Origin, Timestamp, VerifierKey};
 
+use crate::ahead::{Bundles, Prepared, PreparedBundle};
 use crate::amendments::Amendments;
 use crate::checkpoint;
 use crate::clients::Clients;
@@ -148,33 +149,40 @@ impl Walk<'_> {
         report: &mut Report,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Result<(), Broken>, AuditError> {
-        for path in tiles_of(self.size).take_while(|path| path.kind() == TileKind::Entries) {
-            progress(self.frontier.size(), self.size);
-            if let Err(broken) = self.bundle(&path, report)? {
-                return Ok(Err(broken));
+        let (folder, size) = (self.folder, self.size);
+        thread::scope(|scope| {
+            for bundle in Bundles::start(scope, folder, size) {
+                progress(self.frontier.size(), size);
+                if let Err(broken) = self.bundle(bundle?, report)? {
+                    return Ok(Err(broken));
+                }
             }
-        }
-        progress(self.size, self.size);
-        Ok(Ok(()))
+            progress(size, size);
+            Ok(Ok(()))
+        })
     }
 
-    fn bundle(&mut self, path: &TilePath, report: &mut Report) -> Result<Result<(), Broken>, AuditError> {
-        let file = path.to_string();
-        let covered = path.covers();
+    fn bundle(
+        &mut self,
+        bundle: PreparedBundle,
+        report: &mut Report,
+    ) -> Result<Result<(), Broken>, AuditError> {
+        let file = bundle.path.to_string();
+        let covered = bundle.path.covers();
         report.tiles_checked += 1;
-        let Some(bytes) = self.folder.read(&file)? else {
+        if bundle.missing {
             report.add(Defect::Tile, &file, covered, "the entries are missing");
             return Ok(Err(Broken));
-        };
-        for entry in bundle::entries(&bytes) {
+        }
+        for entry in bundle.entries {
             let index = self.frontier.size();
             if index >= covered.end {
                 report.add(Defect::Tile, &file, covered, "the file holds more entries than it may");
                 return Ok(Err(Broken));
             }
             match entry {
-                Ok(stored) => {
-                    if let Err(broken) = self.entry(&file, stored, report)? {
+                Ok(entry) => {
+                    if let Err(broken) = self.entry(&file, entry, report)? {
                         return Ok(Err(broken));
                     }
                 }
@@ -196,14 +204,14 @@ impl Walk<'_> {
     fn entry(
         &mut self,
         file: &str,
-        stored: &[u8],
+        entry: Prepared,
         report: &mut Report,
     ) -> Result<Result<(), Broken>, AuditError> {
         let index = self.frontier.size();
         let here = index..index + 1;
-        self.tiles.item(0, index, &leaf_hash(stored), report)?;
-        let leaf = match Leaf::parse(stored) {
-            Ok(leaf) => leaf,
+        self.tiles.item(0, index, &entry.leaf_hash, report)?;
+        let (leaf, record) = match entry.parsed {
+            Ok(parsed) => parsed,
             Err(error) => {
                 report.add(Defect::Entry, file, here, error.to_string());
                 return Ok(Err(Broken));
@@ -219,7 +227,7 @@ impl Walk<'_> {
             report.add_note(format!("entry {index}: {error}"));
         }
         let time = self.time(&leaf, report);
-        let record = self.record(file, &leaf, time, report);
+        let record = self.record(file, &leaf, record, time, report);
         self.log_keys.entry(&leaf, file, report)?;
         let known = Known { keys: &self.keys, members: &self.members, clients: &self.clients };
         self.statements.entry(&leaf, record.as_ref(), &known, report)?;
@@ -227,7 +235,7 @@ impl Walk<'_> {
             self.rounds.entry(&leaf, record, time, &self.members, report)?;
             self.about_others(file, &leaf, record, report)?;
         }
-        for tile in self.frontier.push(stored) {
+        for tile in self.frontier.push_hashes(entry.leaf_hash, entry.entry_hash) {
             // A full tile is one item of the level above.
             if let TileKind::Hashes { level } = tile.path.kind() {
                 self.tiles.item(level + 1, tile.path.index(), &root_of(&tile.hashes), report)?;
@@ -238,9 +246,16 @@ impl Walk<'_> {
     }
 
     /// Reads what an entry says; `None` if its action is not known or what it says cannot be read.
-    fn record(&mut self, file: &str, leaf: &Leaf, time: UnixSeconds, report: &mut Report) -> Option<Record> {
+    fn record(
+        &mut self,
+        file: &str,
+        leaf: &Leaf,
+        parsed: Result<Record, RecordError>,
+        time: UnixSeconds,
+        report: &mut Report,
+    ) -> Option<Record> {
         let here = leaf.seq..leaf.seq + 1;
-        let record = match Record::parse(&leaf.action, &leaf.record) {
+        let record = match parsed {
             Ok(record) => record,
             Err(RecordError::UnknownAction { .. }) => {
                 self.unknown_actions += 1;
@@ -281,7 +296,7 @@ impl Walk<'_> {
     /// When the ledger took an entry. A clock may be set back, but no deadline must be met that way unseen.
     fn time(&mut self, leaf: &Leaf, report: &mut Report) -> UnixSeconds {
         // The leaf was parsed, so its time is one.
-        let time = Timestamp::parse(&leaf.time).map_or(0, Timestamp::unix_seconds);
+        let time = leaf.timestamp().map_or(0, Timestamp::unix_seconds);
         if time < self.latest {
             report.add_note(format!(
                 "entry {} is dated {} s before an earlier one",

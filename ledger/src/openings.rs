@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use ring::hmac;
 use serde::{Deserialize, Serialize};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::hash::{Hash, decode_hex, write_hex};
 
@@ -32,11 +32,11 @@ pub struct Opening {
     value: Zeroizing<String>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
 #[serde(deny_unknown_fields)]
 struct Stored {
-    salt: Zeroizing<String>,
-    value: Zeroizing<String>,
+    salt: String,
+    value: String,
 }
 
 /// Why there is no such opening.
@@ -100,14 +100,14 @@ impl Opening {
     }
 
     fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
-        let stored = Stored { salt: self.salt_hex(), value: self.value.clone() };
+        let stored = Stored { salt: self.salt_hex().to_string(), value: self.value.to_string() };
         #[expect(clippy::expect_used, reason = "two strings always encode")]
         Zeroizing::new(serde_json::to_vec(&stored).expect("strings encode"))
     }
 
     fn parse(bytes: &[u8]) -> Option<Self> {
-        let Stored { salt, value } = serde_json::from_slice(bytes).ok()?;
-        Self::new(Zeroizing::new(decode_hex(&salt)?), &value).ok()
+        let stored: Stored = serde_json::from_slice(bytes).ok()?;
+        Self::new(Zeroizing::new(decode_hex(&stored.salt)?), &stored.value).ok()
     }
 }
 

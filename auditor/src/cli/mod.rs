@@ -2,8 +2,12 @@
 
 mod arguments;
 mod check;
+#[cfg(feature = "mirror")]
+mod connection;
 mod diff;
 mod export;
+#[cfg(feature = "mirror")]
+mod mirror;
 mod output;
 mod prove;
 mod query;
@@ -44,6 +48,8 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Verify(verify::Arguments),
+    #[cfg(feature = "mirror")]
+    Mirror(mirror::Arguments),
     Show(show::Arguments),
     Query(query::Arguments),
     Prove(prove::Arguments),
@@ -65,6 +71,12 @@ enum CommandError {
     Check { file: String, fault: ExportFault },
     #[error(transparent)]
     Review(#[from] ReviewError),
+    #[cfg(feature = "mirror")]
+    #[error(transparent)]
+    Mirror(#[from] crate::mirror::MirrorError),
+    #[cfg(feature = "mirror")]
+    #[error(transparent)]
+    Client(#[from] crate::mirror::ClientError),
     #[error("{path}: {error}")]
     Key { path: String, error: ClientKeyError },
     #[error("this machine's clock is not between the years 1970 and 9999")]
@@ -80,6 +92,10 @@ impl CommandError {
             Self::Export(error) => error.is_tampering(),
             Self::Check { fault, .. } => fault.is_tampering(),
             Self::Review(error) => error.is_tampering(),
+            #[cfg(feature = "mirror")]
+            Self::Mirror(error) => error.is_tampering(),
+            #[cfg(feature = "mirror")]
+            Self::Client(_) => false,
             Self::Key { .. } | Self::Clock | Self::Print(_) => false,
         }
     }
@@ -117,6 +133,8 @@ pub fn run() -> ExitCode {
 fn execute(command: Command, out: &mut dyn Write) -> Result<u8, CommandError> {
     match command {
         Command::Verify(arguments) => arguments.run(out),
+        #[cfg(feature = "mirror")]
+        Command::Mirror(arguments) => arguments.run(out),
         Command::Show(arguments) => arguments.run(out),
         Command::Query(arguments) => arguments.run(out),
         Command::Prove(arguments) => arguments.run(out),

@@ -63,9 +63,13 @@ pub(super) struct Arguments {
     #[cfg(feature = "mirror")]
     #[arg(long, value_name = "URL")]
     submit: Option<String>,
+    /// The API client that sends it; the reviewer without it.
+    #[cfg(feature = "mirror")]
+    #[arg(long, value_name = "ID", requires = "submit")]
+    client: Option<String>,
     #[cfg(feature = "mirror")]
     #[command(flatten)]
-    connection: super::connection::Connection,
+    connection: super::connection::ConnectionArguments,
     /// Print no progress.
     #[arg(long)]
     quiet: bool,
@@ -113,7 +117,8 @@ impl Arguments {
         )?;
         #[cfg(feature = "mirror")]
         if let Some(url) = &self.submit {
-            self.connection.client(url, &review.reviewer, key)?.submit_review(&envelope)?;
+            let client = self.client.as_ref().unwrap_or(&review.reviewer);
+            self.connection.client(url, client, key)?.submit_review(&envelope)?;
             writeln!(out, "  sent to      {url}")?;
         }
         Ok(code(review.result != ReviewResult::Findings))

@@ -190,7 +190,9 @@ impl GatewayClient {
         let request = "POST /oauth/token";
         let answer = self.exchange(request, PROBLEM_BYTES, |agent| {
             // A fresh assertion for every try: the gateway takes each once.
-            agent.post(&url).send_form(token::form(&self.assertion().map_err(|_| ureq::Error::ConnectionFailed)?))
+            agent
+                .post(&url)
+                .send_form(token::form(&self.assertion().map_err(|_| ureq::Error::ConnectionFailed)?))
         })?;
         let Token { access_token, expires_in } =
             serde_json::from_slice(&answer).map_err(ClientError::Token)?;
@@ -202,7 +204,8 @@ impl GatewayClient {
     fn assertion(&self) -> Result<String, ClientError> {
         let mut nonce = [0; 16];
         getrandom::fill(&mut nonce).map_err(|_| ClientError::Machine)?;
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_err(|_| ClientError::Machine)?;
+        let now =
+            SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_err(|_| ClientError::Machine)?;
         let Connection { client, url, .. } = &self.connection;
         Ok(token::assertion(client, &self.key, url, now.as_secs(), nonce))
     }
@@ -248,7 +251,8 @@ impl GatewayClient {
             let location = said(header::LOCATION).unwrap_or_default();
             return Err((ClientError::Redirect { request: request(), location }, None));
         }
-        let asked = said(header::RETRY_AFTER).and_then(|seconds| seconds.parse().ok()).map(Duration::from_secs);
+        let asked =
+            said(header::RETRY_AFTER).and_then(|seconds| seconds.parse().ok()).map(Duration::from_secs);
         let body = answer.body_mut().with_config().limit(PROBLEM_BYTES).read_to_vec().unwrap_or_default();
         let problem: Option<Problem> = serde_json::from_slice(&body).ok();
         let detail = problem.and_then(|problem| problem.detail.or(problem.title)).unwrap_or_default();
@@ -260,13 +264,16 @@ impl ClientError {
     /// Whether another try may do better.
     fn may_pass(&self) -> bool {
         match self {
-            Self::Transport { source, .. } => {
-                !matches!(**source, ureq::Error::BodyExceedsLimit(_) | ureq::Error::Rustls(_) | ureq::Error::Tls(_))
-            }
+            Self::Transport { source, .. } => !matches!(
+                **source,
+                ureq::Error::BodyExceedsLimit(_) | ureq::Error::Rustls(_) | ureq::Error::Tls(_)
+            ),
             Self::Status { status, .. } => {
                 *status == StatusCode::TOO_MANY_REQUESTS.as_u16() || (500..600).contains(status)
             }
-            Self::Url { .. } | Self::Authority | Self::Redirect { .. } | Self::Token(_) | Self::Machine => false,
+            Self::Url { .. } | Self::Authority | Self::Redirect { .. } | Self::Token(_) | Self::Machine => {
+                false
+            }
         }
     }
 }

@@ -95,7 +95,9 @@ pub enum Refusal {
         offered: u64,
     },
     /// Another history.
-    #[error("FORK: the copy's {have} entries are not a beginning of what the gateway shows; both heads are signed: {signed}")]
+    #[error(
+        "FORK: the copy's {have} entries are not a beginning of what the gateway shows; both heads are signed: {signed}"
+    )]
     Fork {
         /// Entries in the copy.
         have: u64,
@@ -169,14 +171,23 @@ pub fn mirror(
         new: &new,
         note: &note,
         options,
-        done: Mirrored { before: before.as_ref().map_or(0, |(head, _)| head.size), size: new.size, fetched: 0, bytes: 0 },
+        done: Mirrored {
+            before: before.as_ref().map_or(0, |(head, _)| head.size),
+            size: new.size,
+            fetched: 0,
+            bytes: 0,
+        },
         steps: 0,
         progress,
     };
     match run.all() {
-        Ok(done) => {
+        Ok((done, statements)) => {
+            let belongs = |path: &str| match path.parse::<TilePath>() {
+                Ok(tile) => TilePath::in_log(tile.kind(), tile.index(), new.size) == Some(tile),
+                Err(_) => statements.contains(path),
+            };
             let superseded = before.as_ref().map_or_else(Vec::new, |(old, _)| superseded(old.size, new.size));
-            stage.adopt(&offered, &superseded)?;
+            stage.adopt(&offered, &belongs, &superseded)?;
             Ok(done)
         }
         Err(Stop::Refuse(reason)) => refused(reason),
@@ -199,8 +210,8 @@ fn known_head(folder: &Path) -> Result<Option<(Checkpoint, SignedNote)>, AuditEr
 fn superseded(old: u64, new: u64) -> Vec<String> {
     let kinds = std::iter::once(TileKind::Entries).chain((0..LEVELS).map(|level| TileKind::Hashes { level }));
     let partial = kinds.filter_map(|kind| {
-        let (old_path, new_path) = (last(kind, old)?, last(kind, old).and_then(|path| TilePath::in_log(kind, path.index(), new)));
-        (Some(old_path) != new_path).then(|| old_path.to_string())
+        let path = last(kind, old)?;
+        (TilePath::in_log(kind, path.index(), new) != Some(path)).then(|| path.to_string())
     });
     partial.collect()
 }
@@ -236,14 +247,20 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn all(mut self) -> Result<Mirrored, Stop> {
+    /// Everything; gives the files of the statements that the new entries name, too.
+    fn all(mut self) -> Result<(Mirrored, BTreeSet<String>), Stop> {
         self.right_log()?;
+        if self.old == Some(self.new) {
+            // Only cosignatures can be new.
+            self.signed()?;
+            return Ok((self.done, BTreeSet::new()));
+        }
         self.hash_tiles()?;
         self.extends()?;
-        let statements = self.entries()?;
-        self.statements(statements)?;
+        let named = self.entries()?;
+        let statements = self.statements(named)?;
         self.signed()?;
-        Ok(self.done)
+        Ok((self.done, statements))
     }
 
     /// What can be said before anything is fetched.
@@ -342,7 +359,8 @@ impl Run<'_> {
         Ok(named)
     }
 
-    fn statements(&mut self, named: BTreeSet<(Hash, u64)>) -> Result<(), Stop> {
+    fn statements(&mut self, named: BTreeSet<(Hash, u64)>) -> Result<BTreeSet<String>, Stop> {
+        let mut files = BTreeSet::new();
         for (digest, entry) in named {
             let path = format!("statements/{digest}.json");
             let fits = |bytes: &[u8]| Hash::of(bytes) == digest;
@@ -352,8 +370,9 @@ impl Run<'_> {
                 }
                 done => done?,
             };
+            files.insert(path);
         }
-        Ok(())
+        Ok(files)
     }
 
     /// The log's key signed the head: the key that is known, or one that follows from it.

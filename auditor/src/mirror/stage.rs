@@ -36,12 +36,21 @@ impl Stage {
     }
 
     /// Makes the incoming files part of the copy, the checkpoint last. Interrupted, the next run does the rest: no file of
-    /// the older checkpoint is touched before the newer one is there.
-    pub(super) fn adopt(&self, checkpoint: &[u8], superseded: &[String]) -> Result<(), AuditError> {
+    /// the older checkpoint is touched before the newer one is there. What `belongs` does not know is left of a run for
+    /// another head, and goes.
+    pub(super) fn adopt(
+        &self,
+        checkpoint: &[u8],
+        belongs: &dyn Fn(&str) -> bool,
+        superseded: &[String],
+    ) -> Result<(), AuditError> {
         let mut files = Vec::new();
         self.list(&self.incoming, &mut files)?;
         for file in files {
             let Ok(path) = file.strip_prefix(&self.incoming) else { continue };
+            if !path.to_str().is_some_and(belongs) {
+                continue;
+            }
             let target = self.copy.join(path);
             if let Some(parent) = target.parent() {
                 fs::create_dir_all(parent).map_err(failed(parent))?;

@@ -7,6 +7,7 @@ mod audit;
 mod clear_errors;
 mod encoding_quality;
 mod exact_sums;
+mod gateway_kills;
 mod hostile_site;
 mod ledger;
 mod openapi_document;
