@@ -52,11 +52,9 @@ async fn recorded(world: &World) -> Vec<(String, u64, Option<String>)> {
         let leaf = Leaf::parse(entry.leaf.as_bytes()).unwrap();
         Record::parse(&leaf.action, &leaf.record).unwrap()
     });
-    let streams = records.filter_map(|record| match record {
-        Record::LedgerExported { by, size, format: Some(format), filter } if format == "ndjson" => {
-            Some((by, size, filter))
-        }
-        _ => None,
+    let streams = records.filter_map(|record| {
+        let Record::LedgerExported { by, size, format, filter } = record else { return None };
+        (format.as_deref() == Some("ndjson")).then_some((by, size, filter))
     });
     streams.collect()
 }
