@@ -1,11 +1,12 @@
 //! The checkpoint: its text, the log's signature, and every other line under it.
 
 use konclave_ledger::Checkpoint;
-use konclave_ledger::VerifierKey;
 use konclave_ledger::enrolment::EnrolledKeys;
 use konclave_ledger::note::SignedNote;
 
-use crate::report::{Cosigned, Defect, KeySource, Report};
+use crate::folder::AuditError;
+use crate::log_keys::LogIdentity;
+use crate::report::{Cosigned, Defect, Report};
 use crate::verify::VerifyOptions;
 
 const FILE: &str = "checkpoint";
@@ -32,35 +33,32 @@ pub(crate) fn read(
     }
 }
 
-/// Checks the log's signature with the given key or, failing that, the one that the log itself publishes.
+/// Checks the log's signature with the given key, with the one that follows from it, or, failing that, with the one that
+/// the log itself publishes.
 pub(crate) fn check_signature(
+    head: &Checkpoint,
     note: &SignedNote,
     options: &VerifyOptions,
-    published: Option<VerifierKey>,
+    identity: &LogIdentity,
     report: &mut Report,
-) {
+) -> Result<(), AuditError> {
     let whole = 0..report.size;
-    if let (Some(expected), Some(found)) = (&options.origin, &report.origin)
-        && expected.as_str() != found
-    {
-        let detail = format!("the checkpoint is for the log {found}, not for {expected}");
+    if let Some(expected) = options.origin.as_ref().filter(|expected| **expected != head.origin) {
+        let detail = format!("the checkpoint is for the log {}, not for {expected}", head.origin);
         report.add(Defect::Checkpoint, FILE, whole.clone(), detail);
     }
-    if let (Some(given), Some(published)) = (&options.key, &published)
-        && given != published
+    if let (Some(given), Some(published)) = (&options.key, identity.keys.at_size(1))
+        && !identity.keys.contains(given)
     {
         report.add_note(format!("the log's first entry publishes another key: {published}"));
     }
-    let (key, source) = match (options.key.clone(), published) {
-        (Some(given), _) => (given, KeySource::Given),
-        (None, Some(published)) => (published, KeySource::FromTheLogItself),
-        (None, None) => return,
-    };
-    if let Err(error) = Checkpoint::verify(note.to_string().as_bytes(), &key) {
+    let Some(by) = identity.key_at(head.size, note)? else { return Ok(()) };
+    if let Err(error) = Checkpoint::verify(note.to_string().as_bytes(), &by.key) {
         report.add(Defect::Checkpoint, FILE, whole, error.to_string());
     }
-    report.key = Some(key.to_string());
-    report.key_source = source;
+    report.key = Some(by.key.to_string());
+    report.key_source = by.source;
+    Ok(())
 }
 
 /// Checks every line that is not the log's. The ledger takes cosignatures only from enrolled witnesses, so any other
@@ -69,12 +67,20 @@ pub(crate) fn check_cosignatures(
     checkpoint: &Checkpoint,
     note: &SignedNote,
     keys: &EnrolledKeys,
+    identity: &LogIdentity,
     options: &VerifyOptions,
     report: &mut Report,
 ) {
     let whole = 0..report.size;
-    let log_key: Option<VerifierKey> = report.key.as_ref().and_then(|key| key.parse().ok());
-    for line in note.signatures.iter().filter(|line| log_key.as_ref().is_none_or(|key| !key.claims(line))) {
+    for line in &note.signatures {
+        if let Some(key) = identity.keys_for(line).next() {
+            // Right after a change of key the head carries both signatures.
+            if key.public().verify(note.text.as_bytes(), &line.signature).is_err() {
+                let detail = format!("the signature by the log's key {key} is wrong");
+                report.add(Defect::Cosignature, FILE, whole.clone(), detail);
+            }
+            continue;
+        }
         match keys.check_cosignature(line, checkpoint) {
             Some(Ok(cosignature)) => {
                 let witness = cosignature.witness().to_string();

@@ -46,6 +46,8 @@ pub fn operations() -> OpenApiRouter<App> {
         .merge(routes::corrections::router())
         .merge(routes::reviews::router())
         .merge(routes::ledger_files::router())
+        .merge(routes::openings::router())
+        .merge(routes::witnesses::router())
         .merge(routes::docs::router())
         .merge(routes::problems::router())
         .merge(routes::health::router())

@@ -4,6 +4,8 @@ use konclave_ledger::{Hash, IndexState};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use crate::witnesses::QuorumView;
+
 /// The latest checkpoint.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct CheckpointView {
@@ -17,6 +19,8 @@ pub struct CheckpointView {
     pub note: String,
     /// The witnesses that cosigned it.
     pub witnesses: Vec<String>,
+    /// How far the witnesses are with the ledger as a whole.
+    pub quorum: QuorumView,
 }
 
 /// One entry.

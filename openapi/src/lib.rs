@@ -14,6 +14,7 @@ pub mod evaluations;
 pub mod jobs;
 pub mod ledger;
 pub mod models;
+pub mod openings;
 pub mod page;
 pub mod problem;
 pub mod reviews;
@@ -21,6 +22,7 @@ pub mod rounds;
 pub mod sites;
 pub mod status;
 pub mod token;
+pub mod witnesses;
 pub mod work;
 
 /// The committed OpenAPI document, as served at `/openapi.json`.

@@ -30,7 +30,10 @@ impl App {
             .await
             .map_err(CommandError::from)?;
         match added {
-            Ok(()) => Ok(()),
+            Ok(note) => {
+                note.iter().for_each(|note| self.witnesses().keep(&key, note));
+                Ok(())
+            }
             Err(error @ CosignError::UnknownHead { .. }) => Err(ApiError::conflict(error.to_string())),
             Err(error @ (CosignError::Line(_) | CosignError::UnknownWitness { .. })) => {
                 Err(ApiError::rejected(error.to_string()))

@@ -1,6 +1,7 @@
 //! Commands on members: enrolment, clients, policies.
 
 use konclave_crypto::{Digest, MembershipCertificate, SiteId};
+use konclave_ledger::Hash;
 use konclave_ledger::records::Record;
 use konclave_policies::authorization::Role;
 
@@ -29,6 +30,8 @@ pub struct NewClient {
     pub roles: Vec<Role>,
     /// Its public key (PEM).
     pub public_key: String,
+    /// The commitment to the person who answers for it.
+    pub contact: Option<Hash>,
 }
 
 /// Why a member was not enrolled.
@@ -112,6 +115,7 @@ impl App {
             organisation: known.organisation,
             roles: known.roles,
             public_key: known.public_key,
+            contact: known.contact,
         });
         if known.as_ref() == Some(&client) {
             return Ok(());
@@ -123,7 +127,8 @@ impl App {
             }
             None => (None, "registered by the operator"),
         };
-        let entry = Entry::new(object, reason, client.record()).changing(old, None);
+        let commitments = client.contact.into_iter().collect();
+        let entry = Entry { commitments, ..Entry::new(object, reason, client.record()) }.changing(old, None);
         self.append(&held, caller, vec![entry]).await?;
         Ok(())
     }
@@ -136,6 +141,7 @@ impl NewClient {
             organisation: self.organisation,
             roles: self.roles.iter().map(ToString::to_string).collect(),
             public_key: self.public_key,
+            contact: self.contact,
         }
     }
 }

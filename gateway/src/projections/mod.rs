@@ -20,7 +20,7 @@ use konclave_crypto::privacy::PrivacyCost;
 use konclave_crypto::{Digest, JobId, MembershipCertificate, SiteId};
 use konclave_ledger::Hash;
 use konclave_ledger::records::RecordError;
-use konclave_policies::rounds::RoundPolicy;
+use konclave_policies::rounds::{RoundPolicy, WitnessRules};
 
 pub use audit::{ReviewState, WitnessStatusState};
 pub use jobs::{ConsentState, JobState, PhaseState};
@@ -61,6 +61,8 @@ pub struct State {
     pub exports: Vec<(u64, u64)>,
     /// Which entries correct an entry.
     pub corrections: BTreeMap<u64, Vec<u64>>,
+    /// Commitments, and the first entry that carries each.
+    pub commitments: BTreeMap<Hash, u64>,
     /// Commitments whose opening was erased, and the entry that says so.
     pub erased: BTreeMap<Hash, u64>,
     /// Reviews by auditors, oldest first.
@@ -142,6 +144,12 @@ impl State {
     #[must_use]
     pub fn current_policy(&self) -> Option<&Arc<RoundPolicy>> {
         self.policies.get(self.policy.as_ref()?)
+    }
+
+    /// What the rounds policy in force asks of the ledger's witnesses.
+    #[must_use]
+    pub fn witness_rules(&self) -> WitnessRules {
+        self.current_policy().map(|policy| policy.witnesses).unwrap_or_default()
     }
 
     /// A model by its id.

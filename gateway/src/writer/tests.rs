@@ -74,6 +74,8 @@ fn bench(folder: &Path) -> Bench {
         signer: Box::new(SigningKey::from_seed(&[1; 32])),
         software: "test/1".to_owned(),
         index: false,
+        reserve_bytes: 0,
+        seen: None,
     };
     let state = Arc::new(RwLock::new(State::default()));
     let noted = Arc::clone(&stopped);

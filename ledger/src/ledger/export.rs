@@ -32,6 +32,14 @@ impl Ledger {
         if !target.list("").map_err(StorageFailure::of("list", &shown))?.is_empty() {
             return Err(ExportError::NotEmpty { folder: shown.to_string() });
         }
+        self.export_on(&mut target)
+    }
+
+    /// Copies the ledger as of now onto an empty storage; see [`Ledger::export`].
+    ///
+    /// # Errors
+    /// [`ExportError`], except that the storage is not checked to be empty.
+    pub fn export_on(&self, target: &mut dyn Storage) -> Result<Exported, ExportError> {
         let entries = self.tail.size();
         let mut exported = Exported { entries, files: 0, bytes: 0 };
         let mut copy = |path: &str, bytes: &[u8]| {

@@ -128,6 +128,10 @@ vocabulary! {
         Cosign = "cosign",
         /// Export the whole ledger.
         ExportLedger = "export-ledger",
+        /// Read the opening of a commitment in the ledger: a person's name and address.
+        ReadOpening = "read-opening",
+        /// Erase the opening of a commitment in the ledger.
+        EraseOpening = "erase-opening",
         /// Say that an entry is wrong, and what is right.
         CorrectEntry = "correct-entry",
         /// Hand in a signed review of the ledger.
@@ -189,7 +193,9 @@ impl Action {
             | Self::Cosign
             | Self::ExportLedger
             | Self::CorrectEntry
-            | Self::RecordReview => ResourceKind::Ledger,
+            | Self::RecordReview
+            | Self::ReadOpening
+            | Self::EraseOpening => ResourceKind::Ledger,
         }
     }
 
