@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use konclave_ledger::Hash;
 use konclave_ledger::proof::{Subtrees, root_at};
 use konclave_ledger::tiles::{TILE_WIDTH, TileKind, TilePath, decode_hashes};
-use konclave_ledger::tree::{empty_root, node_hash, root_of};
+use konclave_ledger::tree::root_of;
 
 use crate::folder::{AuditError, Folder};
 
