@@ -134,5 +134,6 @@ fn list_files(ledger: &Ledger) -> Result<LedgerExport, ReadError> {
         statements.extend(leaf?.statement);
     }
     files.extend(statements.iter().map(|digest| format!("statements/{digest}.json")));
+    files.extend(ledger.witnessed_note().map(|_| "witnessed".to_owned()));
     Ok(LedgerExport { size, note, files })
 }
