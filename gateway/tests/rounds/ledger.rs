@@ -82,10 +82,16 @@ async fn sites_cosign_the_latest_checkpoint_in_their_own_name() {
     let (status, _) =
         world.send(&member(&site(1)), Method::POST, "/v1/ledger/cosignatures", foreign, true).await;
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    // One that comes a little late still counts for the head it is of; one of a head that never was does not.
     world.request_job(1, vec![]).await;
     let late = serde_json::to_vec(&line(2)).unwrap();
     let (status, _) =
         world.send(&member(&site(2)), Method::POST, "/v1/ledger/cosignatures", late, true).await;
+    assert_eq!(status, StatusCode::OK);
+    let unknown = NewCosignature { size: head.size + 1000, ..line(2) };
+    let unknown = serde_json::to_vec(&unknown).unwrap();
+    let (status, _) =
+        world.send(&member(&site(2)), Method::POST, "/v1/ledger/cosignatures", unknown, true).await;
     assert_eq!(status, StatusCode::CONFLICT);
 }
 
