@@ -189,6 +189,8 @@ impl World {
                 signer: Box::new(SigningKey::from_seed(&self.ledger_seed)),
                 software: "test".to_owned(),
                 index: false,
+                reserve_bytes: 0,
+                seen: None,
             };
             match Ledger::open(&folder, options) {
                 Ok(ledger) => break ledger,
