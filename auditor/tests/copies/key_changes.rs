@@ -1,10 +1,12 @@
 use super::*;
 use konclave_audit::{AuditError, Defect, KeySource};
+use konclave_ledger::canonical::canonical_json;
 use konclave_ledger::checkpoint::log_key;
+use konclave_ledger::frontier::Frontier;
 use konclave_ledger::note::SignedNote;
 use konclave_ledger::rotation::{ChangeReason, KeyChange};
 use konclave_ledger::statements::sign;
-use konclave_ledger::{Checkpoint, Hash, SigningKey, VerifierKey};
+use konclave_ledger::{Checkpoint, Hash, Leaf, SigningKey, VerifierKey, bundle};
 
 /// The seed of [`consortium::root`].
 const ROOT: [u8; 32] = [42; 32];
@@ -26,20 +28,41 @@ fn change(trusted_root: Hash) -> KeyChange {
     }
 }
 
-fn rotated(seed: &[u8; 32], change: &KeyChange) -> EntryDraft {
+fn rotated(seed: &[u8; 32], change: &KeyChange) -> Record {
     let authorisation = serde_json::to_value(sign(seed, change).unwrap()).unwrap();
     let (old_vkey, new_vkey) = (change.old_vkey.clone(), change.new_vkey.clone());
-    said(&Record::LedgerKeyRotated { old_vkey, new_vkey, authorisation })
+    Record::LedgerKeyRotated { old_vkey, new_vkey, authorisation }
 }
 
-/// A copy whose key changes at entry 4, with its head signed by these.
+/// A copy whose key changes at entry 4, with its head signed by these. Written by hand: a ledger refuses what is wrong.
 fn copy(seed: &[u8; 32], changed: impl FnOnce(&mut KeyChange), signers: &[[u8; 32]]) -> TempDir {
-    let (_live, mut ledger) = grown(4);
+    let (_live, ledger) = grown(4);
     let mut change = change(ledger.head().root);
     changed(&mut change);
-    ledger.append(vec![rotated(seed, &change), draft(5), draft(6)], at(1)).unwrap();
-    let folder = export(&ledger);
-    sign_head(folder.path(), &ledger.head(), signers);
+    let mut entries: Vec<Vec<u8>> = (0..4).map(|index| ledger.leaf_bytes(index).unwrap().unwrap()).collect();
+    for seq in 4..7 {
+        let mut leaf = Leaf::parse(&entries[3]).unwrap();
+        (leaf.seq, leaf.prev) = (seq, Hash::of(entries.last().unwrap()));
+        if seq == 4 {
+            leaf.action = "ledger.key-rotated".into();
+            leaf.record = rotated(seed, &change).to_value().unwrap();
+        }
+        entries.push(canonical_json(&serde_json::to_value(&leaf).unwrap()).unwrap());
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (mut frontier, mut whole) = (Frontier::default(), Vec::new());
+    for stored in &entries {
+        frontier.push(stored);
+        bundle::push(&mut whole, stored);
+    }
+    for (path, bytes) in
+        [("tile/0/000.p/7", frontier.partial_tiles()[0].to_bytes()), ("tile/entries/000.p/7", whole)]
+    {
+        std::fs::create_dir_all(folder.path().join(path).parent().unwrap()).unwrap();
+        std::fs::write(folder.path().join(path), bytes).unwrap();
+    }
+    let origin = consortium::log_key().name().clone();
+    sign_head(folder.path(), &Checkpoint { origin, size: 7, root: frontier.root() }, signers);
     folder
 }
 

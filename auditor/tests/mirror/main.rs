@@ -120,9 +120,10 @@ fn ledger(desk: &Desk, size: u64) -> Ledger {
 }
 
 fn grow(ledger: &mut Ledger, size: u64) {
-    let statement = ledger.put_statement(&consent("site-a", "job-2")).unwrap();
+    let job = format!("job-{size}");
+    let statement = ledger.put_statement(&consent("site-a", &job)).unwrap();
     let first = ledger.head().size + 1;
-    let drafts = std::iter::once(consented("site-a", "job-2", statement)).chain((first..size).map(draft));
+    let drafts = std::iter::once(consented("site-a", &job, statement)).chain((first..size).map(draft));
     ledger.append(drafts.collect(), at(60)).unwrap();
 }
 
@@ -236,7 +237,7 @@ fn a_lying_server_changes_nothing() {
         bytes[middle] ^= 1;
         Answer::Bytes(bytes)
     };
-    let statement = format!("statements/{}.json", consent("site-a", "job-2").digest());
+    let statement = format!("statements/{}.json", consent("site-a", "job-900").digest());
     for path in [
         "tile/0/001",
         "tile/0/003.p/132",

@@ -5,7 +5,7 @@
 //! text, because this crate knows no protocol types; times are Unix seconds; amounts are decimal strings; there are
 //! no floats. Whatever could outgrow a leaf travels as a [`Document`]: inline while small, else a blob's digest.
 
-use serde::de::value::MapDeserializer;
+use serde::de::value::{BorrowedStrDeserializer, MapDeserializer};
 use serde::de::{Error, IntoDeserializer, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, forward_to_deserialize_any};
 use serde_json::{Map, Value};
@@ -618,9 +618,22 @@ impl<'de> Deserializer<'de> for Part<'de> {
         }
     }
 
+    /// The action is the name of a variant.
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
+        match self {
+            Self::Action(action) => visitor.visit_enum(BorrowedStrDeserializer::new(action)),
+            Self::Record(record) => record.deserialize_enum(name, variants, visitor),
+        }
+    }
+
     forward_to_deserialize_any! {
         bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
-        newtype_struct seq tuple tuple_struct map struct enum identifier ignored_any
+        newtype_struct seq tuple tuple_struct map struct identifier ignored_any
     }
 }
 
