@@ -22,14 +22,20 @@ SECONDS ?= 3600
 # Of `make scale`, which takes SITES too.
 COORDINATES ?= 1000000
 DROPOUTS ?= 10
-# Of `make mutants`: ids of scripts/mutants/.
+# Of `make torture`.
+KILLS ?= 200
+CUTS ?= 5000
+FLIPS ?= 6000
+# Of `make mutants`, ids of scripts/mutants/; of `make fuzz`, crates or CRATE/TARGET.
 ONLY ?=
-# And of `make bench`. Flower 1.42 asks for Python 3.10 to 3.13.
+# Of `make bench-audit`.
+ENTRIES ?= 1000000
+# And of `make bench` and `make bench-ledger`. Flower 1.42 asks for Python 3.10 to 3.13.
 BENCH ?= default
 PEER ?=
 PEER_PYTHON ?= python3.12
 
-.PHONY: help setup build demo quality test test-rust test-api test-second mutants simulate vectors scale fuzz lint lint-quick arrows lint-deny bench openapi clean distclean
+.PHONY: help setup build demo quality test test-rust test-api test-second torture mutants simulate vectors scale fuzz lint lint-quick arrows lint-deny bench bench-ledger bench-audit audit-static openapi clean distclean
 
 help: ## List the tasks
 	@echo 'make TASK, where TASK is one of:'
@@ -61,32 +67,39 @@ test-rust: setup ## Run the Rust tests, end-to-end ones included
 test-api: setup ## Generate a Python client from openapi.json and use it on a live gateway
 	@$(PYTHON) scripts/api_client.py
 	$(CARGO) test --locked --workspace --no-run
-	$(CARGO) test --locked --workspace --test api_client -- --ignored
+	$(CARGO) test --locked --workspace --test end_to_end -- --ignored api_client::
 
 simulate: ## Simulate jobs with faults and attacks: [SECONDS=3600] [SEED=1]
 	SECONDS='$(SECONDS)' SEED='$(SEED)' $(CARGO) test --locked --release -p konclave-crypto --test simulation -- \
 		--ignored --nocapture long_run
 
+torture: setup ## Kill, cut the power of, fill up and flip bits under the ledger, many times: [KILLS=200] [CUTS=5000] [FLIPS=6000] [SEED=1]
+	KONCLAVE_KILL_ROUNDS='$(KILLS)' KONCLAVE_CUT_ROUNDS='$(CUTS)' KONCLAVE_FLIPS='$(FLIPS)' KONCLAVE_TORTURE_SEED='$(SEED)' \
+		$(CARGO) test --release --locked -p konclave-ledger --test kill --test power --test flips --test disk_full --test faults \
+		--test fault_table -- --include-ignored --skip write_the_table --skip on_a_small_disk --nocapture --test-threads=1
+	KONCLAVE_KILL_ROUNDS='$(KILLS)' $(CARGO) test --locked --workspace --test end_to_end -- --nocapture gateway_kills::
+
 scale: setup ## One round over HTTP among many sites: [SITES=100] [COORDINATES=1000000] [DROPOUTS=10]
 	$(CARGO) build --release --locked --bins
 	SITES='$(if $(filter command line,$(origin SITES)),$(SITES),100)' COORDINATES='$(COORDINATES)' DROPOUTS='$(DROPOUTS)' \
-		$(CARGO) test --release --locked --workspace --test scale -- --ignored --nocapture
+		$(CARGO) test --release --locked --workspace --test end_to_end -- --ignored --nocapture scale::
 
 test-second: setup ## Let a second client, in Python, take part in a job beside Rust sites
 	@$(PYTHON) scripts/second_client.py
 	$(CARGO) test --locked --workspace --no-run
-	$(CARGO) test --locked --workspace --test second_client -- --ignored
+	$(CARGO) test --locked --workspace --test end_to_end -- --ignored second_client::
 
 mutants: setup ## Remove each check against an attack, one at a time, and see its tests fail: [ONLY=id]
 	$(PYTHON) scripts/check_mutants.py $(ONLY)
 
-vectors: ## Write crypto/vectors/ anew after a change of the wire formats
+vectors: ## Write crypto/vectors/ and ledger/vectors/ anew after a change of the wire formats
 	@$(PYTHON) scripts/second_client.py --install-only
 	PYTHONPATH=third_party/second-client/packages $(PYTHON) crypto/vectors/generate.py
 	$(CARGO) test --locked -p konclave-crypto --test vectors -- --ignored write
+	$(PYTHON) ledger/vectors/generate.py
 
-fuzz: ## Run every fuzz target for SECONDS each, on the stable compiler: [SECONDS=60]
-	@scripts/fuzz.sh '$(CARGO)' '$(if $(filter command line,$(origin SECONDS)),$(SECONDS),60)'
+fuzz: ## Run the fuzz targets for SECONDS each, on the stable compiler: [SECONDS=60] [ONLY='ledger crypto/setup']
+	@scripts/fuzz.sh '$(CARGO)' '$(if $(filter command line,$(origin SECONDS)),$(SECONDS),60)' $(ONLY)
 
 lint-quick: ## Formatting, dependency arrows, that SECURITY.md names tests that exist, and that their checks can be removed
 	$(CARGO) fmt --all -- --check
@@ -111,6 +124,23 @@ bench: ## Masking, unmasking and tags against their floors, one table: [BENCH=fu
 ifeq ($(PEER),flower)
 	@scripts/bench_flower.sh '$(PEER_PYTHON)'
 endif
+
+bench-audit: ## Verifying a million entries against SHA-256 alone, and its memory: [ENTRIES=1000000]
+	ENTRIES='$(ENTRIES)' $(CARGO) bench --locked -p konclave-audit --bench verify
+
+# ring's C code needs a compiler for musl's target, not musl itself: it uses no library but for memcpy and the like, and
+# Rust brings musl with the target. What glibc's headers would add by themselves (fortified calls) is switched off.
+audit-static: ## Build konclave-audit as one static program for any Linux on x86-64, and try it
+	rustup target add x86_64-unknown-linux-musl
+	CC_x86_64_unknown_linux_musl='$(or $(CC),gcc)' \
+	CFLAGS_x86_64_unknown_linux_musl='-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=0 -fno-stack-protector' \
+		$(CARGO) build --locked --release -p konclave-audit --target x86_64-unknown-linux-musl
+	@scripts/check_static.sh '$(TARGET)/x86_64-unknown-linux-musl/release/konclave-audit'
+
+bench-ledger: ## Appending, verifying and proving against their floors, and their memory: [BENCH=full|profile]
+	$(CARGO) build --locked --release -p konclave-audit
+	BENCH='$(BENCH)' BENCH_OUT='$(CURDIR)/target/bench' AUDIT='$(abspath $(TARGET))/release/konclave-audit' \
+		$(CARGO) bench --locked -p konclave-ledger --bench speed
 
 openapi: setup ## Write openapi/openapi.json anew from the gateway's routes
 	$(CARGO) build --locked -p konclave-gateway

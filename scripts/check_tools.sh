@@ -21,9 +21,9 @@ else
     fi
 fi
 if ! command -v "$python" >/dev/null; then
-    missing "Python 3.9 or newer: apt-get install python3 python3-pip"
-elif ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 9))'; then
-    missing "Python 3.9 or newer (here: $("$python" --version))"
+    missing "Python 3.11 or newer: apt-get install python3 python3-pip"
+elif ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
+    missing "Python 3.11 or newer (here: $("$python" --version))"
 elif ! "$python" -m pip --version >/dev/null 2>&1; then
     missing "pip for $python, to download libtorch's wheels: apt-get install python3-pip"
 fi

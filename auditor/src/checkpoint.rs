@@ -1,14 +1,15 @@
 //! The checkpoint: its text, the log's signature, and every other line under it.
 
 use konclave_ledger::Checkpoint;
-use konclave_ledger::VerifierKey;
 use konclave_ledger::enrolment::EnrolledKeys;
 use konclave_ledger::note::SignedNote;
 
-use crate::report::{Cosigned, Defect, KeySource, Report};
+use crate::folder::AuditError;
+use crate::log_keys::LogIdentity;
+use crate::report::{Cosigned, Defect, Report};
 use crate::verify::VerifyOptions;
 
-const FILE: &str = "checkpoint";
+pub(crate) const FILE: &str = "checkpoint";
 
 /// Reads the checkpoint without checking signatures, so that the walk knows how far to go.
 pub(crate) fn read(
@@ -32,76 +33,79 @@ pub(crate) fn read(
     }
 }
 
-/// Checks the log's signature with the given key or, failing that, the one that the log itself publishes.
+/// Checks the log's signature with the given key, with the one that follows from it, or, failing that, with the one that
+/// the log itself publishes.
 pub(crate) fn check_signature(
+    head: &Checkpoint,
     note: &SignedNote,
     options: &VerifyOptions,
-    published: Option<VerifierKey>,
+    identity: &LogIdentity,
     report: &mut Report,
-) {
+) -> Result<(), AuditError> {
     let whole = 0..report.size;
-    if let (Some(expected), Some(found)) = (&options.origin, &report.origin)
-        && expected.as_str() != found
-    {
-        let detail = format!("the checkpoint is for the log {found}, not for {expected}");
+    if let Some(expected) = options.origin.as_ref().filter(|expected| **expected != head.origin) {
+        let detail = format!("the checkpoint is for the log {}, not for {expected}", head.origin);
         report.add(Defect::Checkpoint, FILE, whole.clone(), detail);
     }
-    if let (Some(given), Some(published)) = (&options.key, &published)
-        && given != published
+    if let (Some(given), Some(published)) = (&options.key, identity.keys.at_size(1))
+        && !identity.keys.contains(given)
     {
         report.add_note(format!("the log's first entry publishes another key: {published}"));
     }
-    let (key, source) = match (options.key.clone(), published) {
-        (Some(given), _) => (given, KeySource::Given),
-        (None, Some(published)) => (published, KeySource::FromTheLogItself),
-        (None, None) => return,
-    };
-    if let Err(error) = Checkpoint::verify(note.to_string().as_bytes(), &key) {
+    let Some(by) = identity.key_at(head.size, note)? else { return Ok(()) };
+    if let Err(error) = Checkpoint::verify(note.to_string().as_bytes(), &by.key) {
         report.add(Defect::Checkpoint, FILE, whole, error.to_string());
     }
-    report.key = Some(key.to_string());
-    report.key_source = source;
+    report.key = Some(by.key.to_string());
+    report.key_source = by.source;
+    Ok(())
 }
 
-/// Checks every line that is not the log's. The ledger takes cosignatures only from enrolled witnesses, so any other
-/// line was put there, or changed, later.
-pub(crate) fn check_cosignatures(
+/// The witnesses whose lines under a note are right. The ledger takes cosignatures only from enrolled witnesses, so any
+/// other line was put there, or changed, later.
+pub(crate) fn cosigners(
+    file: &str,
     checkpoint: &Checkpoint,
     note: &SignedNote,
     keys: &EnrolledKeys,
-    options: &VerifyOptions,
+    identity: &LogIdentity,
     report: &mut Report,
-) {
-    let whole = 0..report.size;
-    let log_key: Option<VerifierKey> = report.key.as_ref().and_then(|key| key.parse().ok());
-    for line in note.signatures.iter().filter(|line| log_key.as_ref().is_none_or(|key| !key.claims(line))) {
+) -> Vec<Cosigned> {
+    let mut found: Vec<Cosigned> = Vec::new();
+    let mut wrong = |detail: String| report.add(Defect::Cosignature, file, 0..checkpoint.size, detail);
+    for line in &note.signatures {
+        if let Some(key) = identity.keys_for(line).next() {
+            // Right after a change of key the head carries both signatures.
+            if key.public().verify(note.text.as_bytes(), &line.signature).is_err() {
+                wrong(format!("the signature by the log's key {key} is wrong"));
+            }
+            continue;
+        }
         match keys.check_cosignature(line, checkpoint) {
             Some(Ok(cosignature)) => {
                 let witness = cosignature.witness().to_string();
-                if report.cosignatures.iter().any(|known| known.witness == witness) {
-                    report.add(
-                        Defect::Cosignature,
-                        FILE,
-                        whole.clone(),
-                        format!("{witness} has cosigned twice"),
-                    );
+                if found.iter().any(|known| known.witness == witness) {
+                    wrong(format!("{witness} has cosigned twice"));
                 } else {
-                    report.cosignatures.push(Cosigned { witness, unix_seconds: cosignature.unix_seconds() });
+                    found.push(Cosigned { witness, unix_seconds: cosignature.unix_seconds() });
                 }
             }
-            Some(Err(error)) => report.add(Defect::Cosignature, FILE, whole.clone(), error.to_string()),
-            None => {
-                let detail = format!(
-                    "the signature line of {} (key id {}) is by no enrolled key",
-                    line.name, line.key_id
-                );
-                report.add(Defect::Cosignature, FILE, whole.clone(), detail);
-            }
+            Some(Err(error)) => wrong(error.to_string()),
+            None => wrong(format!(
+                "the signature line of {} (key id {}) is by no enrolled key",
+                line.name, line.key_id
+            )),
         }
     }
-    let found = report.cosignatures.len();
-    if found < options.quorum {
-        let detail = format!("{found} valid cosignatures, {} asked for", options.quorum);
-        report.add(Defect::Quorum, FILE, whole, detail);
+    found
+}
+
+/// Whether enough witnesses cosigned the checkpoint, or the witnessed head beside it.
+pub(crate) fn check_quorum(quorum: usize, report: &mut Report) {
+    let of_the_witnessed = report.witnessed.as_ref().map_or(0, |witnessed| witnessed.cosignatures.len());
+    let found = report.cosignatures.len().max(of_the_witnessed);
+    if found < quorum {
+        let detail = format!("{found} valid cosignatures, {quorum} asked for");
+        report.add(Defect::Quorum, FILE, 0..report.size, detail);
     }
 }

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
+use konclave_ledger::Origin;
 use konclave_ledger::tiles::{TileKind, TilePath};
 
 /// The audit could not be done. Says nothing about the ledger.
@@ -34,6 +35,53 @@ pub enum AuditError {
         /// Number of entries.
         size: u64,
     },
+    /// A tile that is needed is missing or cut. Somebody changed the files.
+    #[error("{path} is missing or has the wrong length: run `konclave-audit verify`")]
+    BrokenTile {
+        /// The tile.
+        path: String,
+    },
+    /// The checkpoint is missing or can't be read, and nothing can be compared without one.
+    #[error("{path} holds no readable checkpoint: run `konclave-audit verify`")]
+    NoCheckpoint {
+        /// The folder or file.
+        path: String,
+    },
+    /// The two are not copies of one log.
+    #[error("these are two logs: {one} and {other}")]
+    OtherLog {
+        /// The one.
+        one: Origin,
+        /// The other.
+        other: Origin,
+    },
+    /// The key that the reader knows was replaced, and he did not say under which root.
+    #[error(
+        "the log's key {given} was replaced by {current}; give the new key with --key, or the consortium root that \
+         authorised the change with --root"
+    )]
+    KeyReplaced {
+        /// The key that was given.
+        given: String,
+        /// The key that the log says came after it.
+        current: String,
+    },
+    /// A result can't be written.
+    #[error("cannot write {path}: {source}")]
+    Write {
+        /// Which file.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl AuditError {
+    /// Whether the files were changed, rather than the command wrong.
+    #[must_use]
+    pub const fn is_tampering(&self) -> bool {
+        matches!(self, Self::BrokenTile { .. })
+    }
 }
 
 /// Largest bundle that can occur: 256 entries with 16-bit lengths.
@@ -43,6 +91,8 @@ const MAX_FILE_BYTES: u64 = 256 * (2 + 65_535);
 #[derive(Debug)]
 pub struct Folder {
     root: PathBuf,
+    /// Files that come before those of the folder.
+    over: Option<PathBuf>,
 }
 
 /// A file in the folder, as the directory shows it.
@@ -60,9 +110,20 @@ impl Folder {
     /// [`AuditError::NotALedger`].
     pub fn open(root: &Path) -> Result<Self, AuditError> {
         if root.join("checkpoint").exists() || root.join("tile").is_dir() {
-            return Ok(Self { root: root.to_path_buf() });
+            return Ok(Self { root: root.to_path_buf(), over: None });
         }
         Err(AuditError::NotALedger { path: root.display().to_string() })
+    }
+
+    /// A folder as it would be with the files of another one in it.
+    #[cfg(feature = "mirror")]
+    pub(crate) fn overlaid(root: &Path, over: &Path) -> Self {
+        Self { root: root.to_path_buf(), over: Some(over.to_path_buf()) }
+    }
+
+    /// Where it lies, for messages.
+    pub(crate) fn shown(&self) -> String {
+        self.root.display().to_string()
     }
 
     /// Whether this is a gateway's own folder rather than an export.
@@ -72,20 +133,14 @@ impl Folder {
 
     /// A file's bytes; `None` if it is missing or larger than any file of a ledger can be.
     pub(crate) fn read(&self, path: &str) -> Result<Option<Vec<u8>>, AuditError> {
-        let failed = |source| AuditError::Read { path: path.to_owned(), source };
-        let file = match File::open(self.root.join(path)) {
-            Ok(file) => file,
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
-                return Ok(None);
+        for root in self.over.iter().chain([&self.root]) {
+            if let Some(found) =
+                read(&root.join(path)).map_err(|source| AuditError::Read { path: path.to_owned(), source })?
+            {
+                return Ok((found.len() as u64 <= MAX_FILE_BYTES).then_some(found));
             }
-            Err(error) => return Err(failed(error)),
-        };
-        let mut bytes = Vec::new();
-        match file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes) {
-            Ok(_) => Ok((bytes.len() as u64 <= MAX_FILE_BYTES).then_some(bytes)),
-            Err(error) if error.kind() == ErrorKind::IsADirectory => Ok(None),
-            Err(error) => Err(failed(error)),
         }
+        Ok(None)
     }
 
     /// Calls `visit` for everything in the folder that is not itself a folder.
@@ -115,5 +170,22 @@ impl Folder {
             }
         })?;
         Ok(reach)
+    }
+}
+
+/// The file's bytes, up to one more than any file of a ledger has; `None` if it is missing or a folder.
+fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
+    };
+    let mut bytes = Vec::new();
+    match file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes) {
+        Ok(_) => Ok(Some(bytes)),
+        Err(error) if error.kind() == ErrorKind::IsADirectory => Ok(None),
+        Err(error) => Err(error),
     }
 }

@@ -13,3 +13,12 @@ pub(crate) fn bar(quiet: bool) -> ProgressBar {
         Err(_) => bar,
     }
 }
+
+/// A bar that counts files.
+#[cfg(feature = "mirror")]
+pub(crate) fn files(quiet: bool) -> ProgressBar {
+    match ProgressStyle::with_template("{bar:40} {human_pos}/{human_len} files, {per_sec}, {eta} left") {
+        Ok(style) => bar(quiet).with_style(style),
+        Err(_) => bar(quiet),
+    }
+}

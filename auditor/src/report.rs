@@ -35,6 +35,12 @@ pub enum Defect {
     Quorum,
     /// A statement is missing, altered, not signed by the member, or says something else than the entry.
     Statement,
+    /// A change of the log's key that the consortium root did not authorise, or of another history.
+    KeyChange,
+    /// A correction or an erasure that does not fit the entry it is about.
+    Amendment,
+    /// A review of another history than this ledger's.
+    Review,
     /// An entry of a round that breaks a rule, or that the evidence it names does not bear out.
     Round,
     /// A file that doesn't belong to the ledger.
@@ -64,6 +70,8 @@ pub enum KeySource {
     Given,
     /// From the log's own first entry. Whoever made the log chose it.
     FromTheLogItself,
+    /// The key that the caller knows was replaced by it, on the authority of the consortium root.
+    FollowsFromTheGiven,
     /// There was none.
     None,
 }
@@ -75,6 +83,15 @@ pub struct Cosigned {
     pub witness: String,
     /// When it cosigned, in seconds since 1970.
     pub unix_seconds: u64,
+}
+
+/// The head that a quorum cosigned.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Witnessed {
+    /// How many entries it covers.
+    pub size: u64,
+    /// The valid cosignatures under it.
+    pub cosignatures: Vec<Cosigned>,
 }
 
 /// The result of an audit.
@@ -94,12 +111,16 @@ pub struct Report {
     pub key: Option<String>,
     /// Where that key came from.
     pub key_source: KeySource,
+    /// How often the log's key was replaced.
+    pub key_changes: u64,
     /// The consortium root that members' certificates were checked under, hex.
     pub consortium_root: Option<String>,
     /// Where that came from.
     pub consortium_root_source: KeySource,
     /// Valid cosignatures.
     pub cosignatures: Vec<Cosigned>,
+    /// The newest head that a quorum cosigned, if the copy holds one.
+    pub witnessed: Option<Witnessed>,
     /// Witness keys that the log has enrolled.
     pub witnesses_enrolled: u64,
     /// Entries whose hash, place and chain were checked.
@@ -128,9 +149,11 @@ impl Report {
             root: None,
             key: None,
             key_source: KeySource::None,
+            key_changes: 0,
             consortium_root: None,
             consortium_root_source: KeySource::None,
             cosignatures: Vec::new(),
+            witnessed: None,
             witnesses_enrolled: 0,
             entries_checked: 0,
             tiles_checked: 0,
@@ -269,8 +292,17 @@ impl fmt::Display for Report {
             witnesses.len(),
             self.witnesses_enrolled
         )?;
+        if let Some(witnessed) = &self.witnessed {
+            let count = witnessed.cosignatures.len();
+            writeln!(f, "  witnessed    the first {} entries, by {count} witnesses", witnessed.size)?;
+        }
         match (&self.key, self.key_source) {
             (Some(key), KeySource::Given) => writeln!(f, "  key          {key} (as given)")?,
+            (Some(key), KeySource::FollowsFromTheGiven) => writeln!(
+                f,
+                "  key          {key}\n               follows from the key given: the consortium root authorised {} changes",
+                self.key_changes
+            )?,
             (Some(key), KeySource::FromTheLogItself | KeySource::None) => {
                 writeln!(f, "  key          {key}")?;
                 writeln!(

@@ -24,15 +24,24 @@ pub(crate) fn head(folder: &Folder) -> Result<Option<(Checkpoint, SignedNote)>, 
     Ok(note.and_then(|note| Some((Checkpoint::parse_text(&note.text).ok()?, note))))
 }
 
+/// How many entries there are: by the checkpoint, or by the files where it can't say.
+pub(crate) fn size_of(folder: &Folder) -> Result<u64, AuditError> {
+    match head(folder)? {
+        Some((head, _)) => Ok(head.size),
+        None => folder.entries_on_disk(),
+    }
+}
+
 /// Reads entry `index`.
 ///
 /// # Errors
 /// [`AuditError::NoEntry`] beyond the checkpoint or where files are missing.
 pub fn show(folder: &Folder, index: u64) -> Result<Shown, AuditError> {
-    let size = match head(folder)? {
-        Some((head, _)) => head.size,
-        None => folder.entries_on_disk()?,
-    };
+    show_in(folder, index, size_of(folder)?)
+}
+
+/// Reads entry `index` of a ledger of `size` entries.
+pub(crate) fn show_in(folder: &Folder, index: u64, size: u64) -> Result<Shown, AuditError> {
     let missing = || AuditError::NoEntry { index, size };
     let entries = TilePath::in_log(TileKind::Entries, index / TILE_WIDTH, size).ok_or_else(missing)?;
     let hashes =

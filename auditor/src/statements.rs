@@ -9,14 +9,17 @@ use konclave_ledger::records::Record;
 use konclave_ledger::{Hash, Leaf};
 
 use crate::claims::Claim;
+use crate::clients::Clients;
 use crate::folder::{AuditError, Folder};
 use crate::members::Members;
 use crate::report::{Defect, Report};
+use crate::reviews;
 
 /// Who can have said what, by the entries up to the one at hand.
 pub(crate) struct Known<'a> {
     pub(crate) keys: &'a EnrolledKeys,
     pub(crate) members: &'a Members,
+    pub(crate) clients: &'a Clients,
 }
 
 /// Remembers which statements entries name: 32 bytes for each, the only memory that grows with the log.
@@ -40,6 +43,9 @@ impl<'a> StatementCheck<'a> {
         report: &mut Report,
     ) -> Result<(), AuditError> {
         let here = leaf.seq..leaf.seq + 1;
+        if let Some(record @ Record::ReviewRecorded { reviewer, statement, .. }) = record {
+            return self.review(leaf, record, (reviewer, statement), known, report);
+        }
         let claim = record.and_then(Claim::of);
         if let Some(claim) = &claim
             && (leaf.statement != Some(claim.statement) || leaf.site.as_deref() != Some(claim.signer))
@@ -65,12 +71,50 @@ impl<'a> StatementCheck<'a> {
         Ok(())
     }
 
+    /// A review is signed by an API client, not by a member.
+    fn review(
+        &mut self,
+        leaf: &Leaf,
+        record: &Record,
+        (reviewer, statement): (&str, &Hash),
+        known: &Known<'_>,
+        report: &mut Report,
+    ) -> Result<(), AuditError> {
+        let here = leaf.seq..leaf.seq + 1;
+        if leaf.statement != Some(*statement) {
+            let detail =
+                format!("{reviewer} is said to have stated this, but the entry names no such statement");
+            report.add(Defect::Statement, "the entry", here, detail);
+            return Ok(());
+        }
+        let file = format!("statements/{statement}.json");
+        let first = self.named.insert(*statement);
+        let problem = match self.folder.read(&file)? {
+            _ if !first => Some("an earlier entry rests on the same statement".to_owned()),
+            None => Some("the statement is missing".to_owned()),
+            Some(bytes) if Hash::of(&bytes) != *statement => Some(ALTERED.to_owned()),
+            Some(bytes) => match Envelope::parse(&bytes) {
+                Ok(envelope) => reviews::check(&envelope, known.clients.key(reviewer), leaf, record)
+                    .err()
+                    .map(|fault| fault.to_string()),
+                Err(error) => Some(error.to_string()),
+            },
+        };
+        match problem {
+            None => report.statements_checked += 1,
+            Some(detail) => report.add(Defect::Statement, &file, here, detail),
+        }
+        Ok(())
+    }
+
     /// Whether a file in `statements/` is named by an entry seen so far.
     pub(crate) fn names(&self, path: &str) -> bool {
         let digest = path.strip_prefix("statements/").and_then(|name| name.strip_suffix(".json"));
         digest.and_then(|hex| hex.parse().ok()).is_some_and(|digest| self.named.contains(&digest))
     }
 }
+
+const ALTERED: &str = "the statement was altered: it does not have the digest that the entry names";
 
 fn problem(
     bytes: &[u8],
@@ -80,9 +124,7 @@ fn problem(
     known: &Known<'_>,
 ) -> Option<String> {
     if Hash::of(bytes) != *digest {
-        return Some(
-            "the statement was altered: it does not have the digest that the entry names".to_owned(),
-        );
+        return Some(ALTERED.to_owned());
     }
     let envelope = match Envelope::parse(bytes) {
         Ok(envelope) => envelope,

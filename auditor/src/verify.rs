@@ -1,25 +1,32 @@
 //! The walk over a ledger: every entry once, in order, in bounded memory.
 
 use std::path::PathBuf;
+use std::thread;
 
 use konclave_crypto::{ConsortiumRoot, UnixSeconds};
-use konclave_ledger::bundle;
 use konclave_ledger::checkpoint::Checkpoint;
-use konclave_ledger::enrolment::{EnrolledKeys, published_log_key};
+use konclave_ledger::enrolment::EnrolledKeys;
 use konclave_ledger::frontier::Frontier;
 use konclave_ledger::records::{Record, RecordError};
-use konclave_ledger::tiles::{TileKind, TilePath, tiles_of};
-use konclave_ledger::tree::{leaf_hash, root_of};
+use konclave_ledger::tiles::TileKind;
+use konclave_ledger::tree::root_of;
 use konclave_ledger::{Leaf, Origin, Timestamp, VerifierKey};
 
+use crate::ahead::{Bundles, Prepared, PreparedBundle};
+use crate::amendments::Amendments;
 use crate::checkpoint;
+use crate::clients::Clients;
 use crate::folder::{AuditError, Folder};
+use crate::key_changes::KeyChanges;
 use crate::members::Members;
 use crate::report::{Defect, KeySource, Report};
+use crate::reviews;
 use crate::rounds::RoundAudit;
 use crate::statements::{Known, StatementCheck};
+use crate::subtrees::TileFiles;
 use crate::surplus;
 use crate::tiles::TileCheck;
+use crate::witnessed;
 
 /// What the caller knows from elsewhere and wants checked.
 #[derive(Debug, Clone, Default)]
@@ -45,11 +52,14 @@ struct Walk<'a> {
     statements: StatementCheck<'a>,
     keys: EnrolledKeys,
     members: Members,
+    clients: Clients,
+    log_keys: KeyChanges<'a>,
+    amendments: Amendments,
+    subtrees: TileFiles<'a>,
     rounds: RoundAudit,
     unknown_actions: u64,
     latest: u64,
     origin: Option<Origin>,
-    published_key: Option<VerifierKey>,
 }
 
 /// The walk can't go on: what follows a broken entry hangs on it.
@@ -80,11 +90,14 @@ pub fn verify(
         statements: StatementCheck::new(folder),
         keys: EnrolledKeys::default(),
         members: Members::new(options.root),
+        clients: Clients::default(),
+        log_keys: KeyChanges::new(folder, report.size, options.key.clone(), options.root),
+        amendments: Amendments::default(),
+        subtrees: TileFiles::new(folder, report.size),
         rounds: RoundAudit::new(options.blobs.clone()),
         unknown_actions: 0,
         latest: 0,
         origin: head.map(|head| head.origin.clone()),
-        published_key: None,
     };
     let complete = walk.run(&mut report, progress)?.is_ok();
     report.witnesses_enrolled = walk.keys.witness_count() as u64;
@@ -103,12 +116,23 @@ pub fn verify(
 
     if let Some((head, note)) = &signed {
         compare_root(head, &walk.frontier, complete, &mut report);
-        if options.key.is_none() && walk.published_key.is_none() && report.ok {
+        let identity = &walk.log_keys.identity;
+        if options.key.is_none() && identity.keys.current().is_none() && report.ok {
             return Err(AuditError::NoKey);
         }
-        checkpoint::check_signature(note, options, walk.published_key.take(), &mut report);
+        match checkpoint::check_signature(head, note, options, identity, &mut report) {
+            // Findings are worth more than the advice which key to give.
+            Err(error @ AuditError::KeyReplaced { .. }) if !report.ok => report.add_note(error.to_string()),
+            checked => checked?,
+        }
         if complete {
-            checkpoint::check_cosignatures(head, note, &walk.keys, options, &mut report);
+            report.cosignatures =
+                checkpoint::cosigners(checkpoint::FILE, head, note, &walk.keys, identity, &mut report);
+            if report.ok {
+                let origin = head.origin.as_str();
+                witnessed::check(folder, origin, &walk.keys, identity, &walk.subtrees, &mut report)?;
+            }
+            checkpoint::check_quorum(options.quorum, &mut report);
         }
     }
     // After a walk that stopped early, the statements of later entries would all look unnamed.
@@ -132,33 +156,40 @@ impl Walk<'_> {
         report: &mut Report,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Result<(), Broken>, AuditError> {
-        for path in tiles_of(self.size).take_while(|path| path.kind() == TileKind::Entries) {
-            progress(self.frontier.size(), self.size);
-            if let Err(broken) = self.bundle(&path, report)? {
-                return Ok(Err(broken));
+        let (folder, size) = (self.folder, self.size);
+        thread::scope(|scope| {
+            for bundle in Bundles::start(scope, folder, size) {
+                progress(self.frontier.size(), size);
+                if let Err(broken) = self.bundle(bundle?, report)? {
+                    return Ok(Err(broken));
+                }
             }
-        }
-        progress(self.size, self.size);
-        Ok(Ok(()))
+            progress(size, size);
+            Ok(Ok(()))
+        })
     }
 
-    fn bundle(&mut self, path: &TilePath, report: &mut Report) -> Result<Result<(), Broken>, AuditError> {
-        let file = path.to_string();
-        let covered = path.covers();
+    fn bundle(
+        &mut self,
+        bundle: PreparedBundle,
+        report: &mut Report,
+    ) -> Result<Result<(), Broken>, AuditError> {
+        let file = bundle.path.to_string();
+        let covered = bundle.path.covers();
         report.tiles_checked += 1;
-        let Some(bytes) = self.folder.read(&file)? else {
+        if bundle.missing {
             report.add(Defect::Tile, &file, covered, "the entries are missing");
             return Ok(Err(Broken));
-        };
-        for entry in bundle::entries(&bytes) {
+        }
+        for entry in bundle.entries {
             let index = self.frontier.size();
             if index >= covered.end {
                 report.add(Defect::Tile, &file, covered, "the file holds more entries than it may");
                 return Ok(Err(Broken));
             }
             match entry {
-                Ok(stored) => {
-                    if let Err(broken) = self.entry(&file, stored, report)? {
+                Ok(entry) => {
+                    if let Err(broken) = self.entry(&file, entry, report)? {
                         return Ok(Err(broken));
                     }
                 }
@@ -180,14 +211,14 @@ impl Walk<'_> {
     fn entry(
         &mut self,
         file: &str,
-        stored: &[u8],
+        entry: Prepared,
         report: &mut Report,
     ) -> Result<Result<(), Broken>, AuditError> {
         let index = self.frontier.size();
         let here = index..index + 1;
-        self.tiles.item(0, index, &leaf_hash(stored), report)?;
-        let leaf = match Leaf::parse(stored) {
-            Ok(leaf) => leaf,
+        self.tiles.item(0, index, &entry.leaf_hash, report)?;
+        let (leaf, record) = match entry.parsed {
+            Ok(parsed) => parsed,
             Err(error) => {
                 report.add(Defect::Entry, file, here, error.to_string());
                 return Ok(Err(Broken));
@@ -199,20 +230,19 @@ impl Walk<'_> {
             report.add(Defect::Chain, file, here, error.to_string());
             return Ok(Err(Broken));
         }
-        if index == 0 {
-            self.published_key = published_log_key(&leaf);
-        }
         if let Err(error) = self.keys.note(&leaf) {
             report.add_note(format!("entry {index}: {error}"));
         }
         let time = self.time(&leaf, report);
-        let record = self.record(file, &leaf, time, report);
-        let known = Known { keys: &self.keys, members: &self.members };
+        let record = self.record(file, &leaf, record, time, report);
+        self.log_keys.entry(&leaf, file, report)?;
+        let known = Known { keys: &self.keys, members: &self.members, clients: &self.clients };
         self.statements.entry(&leaf, record.as_ref(), &known, report)?;
         if let Some(record) = &record {
             self.rounds.entry(&leaf, record, time, &self.members, report)?;
+            self.about_others(file, &leaf, record, report)?;
         }
-        for tile in self.frontier.push(stored) {
+        for tile in self.frontier.push_hashes(entry.leaf_hash, entry.entry_hash) {
             // A full tile is one item of the level above.
             if let TileKind::Hashes { level } = tile.path.kind() {
                 self.tiles.item(level + 1, tile.path.index(), &root_of(&tile.hashes), report)?;
@@ -223,9 +253,16 @@ impl Walk<'_> {
     }
 
     /// Reads what an entry says; `None` if its action is not known or what it says cannot be read.
-    fn record(&mut self, file: &str, leaf: &Leaf, time: UnixSeconds, report: &mut Report) -> Option<Record> {
+    fn record(
+        &mut self,
+        file: &str,
+        leaf: &Leaf,
+        parsed: Result<Record, RecordError>,
+        time: UnixSeconds,
+        report: &mut Report,
+    ) -> Option<Record> {
         let here = leaf.seq..leaf.seq + 1;
-        let record = match Record::parse(&leaf.action, &leaf.record) {
+        let record = match parsed {
             Ok(record) => record,
             Err(RecordError::UnknownAction { .. }) => {
                 self.unknown_actions += 1;
@@ -239,13 +276,34 @@ impl Walk<'_> {
         if let Err(fault) = self.members.note(&record, time) {
             report.add(Defect::Membership, file, here, fault.to_string());
         }
+        self.clients.note(&record);
         Some(record)
+    }
+
+    /// What an entry says about earlier ones.
+    fn about_others(
+        &mut self,
+        file: &str,
+        leaf: &Leaf,
+        record: &Record,
+        report: &mut Report,
+    ) -> Result<(), AuditError> {
+        let here = leaf.seq..leaf.seq + 1;
+        if let Err(fault) = self.amendments.entry(self.folder, self.size, leaf, record)? {
+            report.add(Defect::Amendment, file, here.clone(), fault.to_string());
+        }
+        if let Record::ReviewRecorded { size, root, .. } = record
+            && let Err(fault) = reviews::check_history(&self.subtrees, leaf, *size, root)?
+        {
+            report.add(Defect::Review, file, here, fault.to_string());
+        }
+        Ok(())
     }
 
     /// When the ledger took an entry. A clock may be set back, but no deadline must be met that way unseen.
     fn time(&mut self, leaf: &Leaf, report: &mut Report) -> UnixSeconds {
         // The leaf was parsed, so its time is one.
-        let time = Timestamp::parse(&leaf.time).map_or(0, Timestamp::unix_seconds);
+        let time = leaf.timestamp().map_or(0, Timestamp::unix_seconds);
         if time < self.latest {
             report.add_note(format!(
                 "entry {} is dated {} s before an earlier one",

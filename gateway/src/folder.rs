@@ -36,6 +36,10 @@ places! {
     identity_key = "keys/identity.key";
     /// The seed of the key that signs the ledger's checkpoints.
     ledger_key = "keys/ledger.key";
+    /// The seed of the key that will sign the checkpoints from the next start on.
+    next_ledger_key = "keys/ledger-next.key";
+    /// The consortium root's authorisation of that key (DSSE).
+    ledger_key_change = "keys/ledger-change.json";
     /// The deployment's TLS certificate authority.
     tls_ca = "tls/ca.pem";
     /// Its private key.
@@ -56,6 +60,10 @@ places! {
     blobs = "blobs";
     /// The ledger's files.
     ledger = "ledger";
+    /// Openings of commitments in the ledger, which can be erased.
+    openings = "openings";
+    /// The last head of the ledger that this gateway acknowledged; not part of a backup of the ledger.
+    ledger_seen = "ledger-head.seen";
     /// Messages of set-ups and rounds under way.
     rounds = "rounds";
     /// Answers to requests with an idempotency key.

@@ -94,6 +94,7 @@ async fn register(app: &App, path: PathBuf) -> Result<(), IntakeError> {
         organisation: record.organisation,
         roles: record.roles,
         public_key: record.public_key.pem().to_owned(),
+        contact: record.contact,
     };
     let registered = app.register_client(&Caller::gateway("operator-records"), client).await;
     registered.map_err(|source| IntakeError::Client { path, source })

@@ -25,7 +25,7 @@ pub const fn entries(bundle: &[u8]) -> Entries<'_> {
 pub fn push(bundle: &mut Vec<u8>, entry: &[u8]) {
     let length = u16::try_from(entry.len()).unwrap_or(u16::MAX);
     bundle.extend(length.to_be_bytes());
-    bundle.extend(entry.iter().take(usize::from(length)));
+    bundle.extend_from_slice(entry.get(..usize::from(length)).unwrap_or(entry));
 }
 
 impl<'a> Iterator for Entries<'a> {

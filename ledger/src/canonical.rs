@@ -2,6 +2,11 @@
 
 use serde_json::Value;
 
+mod scan;
+
+pub(crate) use scan::canonical_text;
+pub use scan::is_canonical;
+
 /// 2^53: from here on, JSON numbers of different value share one IEEE double, and RFC 8785 would round them.
 pub const FIRST_UNSAFE_INTEGER: u64 = 1 << 53;
 

@@ -50,8 +50,13 @@ impl Frontier {
 
     /// Takes the next entry's stored bytes and returns the hash tiles that it fills, lowest level first.
     pub fn push(&mut self, stored: &[u8]) -> Vec<HashTile> {
-        let mut hash = leaf_hash(stored);
-        self.last_entry = Hash::of(stored);
+        self.push_hashes(leaf_hash(stored), Hash::of(stored))
+    }
+
+    /// The same for an entry that was hashed before: by [`leaf_hash`], and by [`Hash::of`] for the chain.
+    pub fn push_hashes(&mut self, leaf: Hash, entry: Hash) -> Vec<HashTile> {
+        let mut hash = leaf;
+        self.last_entry = entry;
         self.edge.push(hash);
         let mut filled = Vec::new();
         let mut items = self.edge.size();

@@ -4,11 +4,12 @@ use std::fmt;
 use std::str::FromStr;
 
 use ring::digest;
+use serde::de::{Deserializer, Error, Visitor};
 use serde::{Deserialize, Serialize};
 
 /// A SHA-256 digest (32 bytes). Text form: 64 lower-case hexadecimal characters.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(into = "String")]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[cfg_attr(
     feature = "schema",
@@ -89,6 +90,27 @@ impl FromStr for Hash {
     }
 }
 
+impl<'de> Deserialize<'de> for Hash {
+    /// Reads the text where it stands: an entry holds up to a dozen digests.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+
+        impl Visitor<'_> for Text {
+            type Value = Hash;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("64 lower-case hexadecimal characters")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Hash, E> {
+                text.parse().map_err(E::custom)
+            }
+        }
+
+        deserializer.deserialize_str(Text)
+    }
+}
+
 impl TryFrom<String> for Hash {
     type Error = HashParseError;
 
@@ -105,7 +127,9 @@ impl From<Hash> for String {
 
 /// Writes `bytes` in lower-case hexadecimal.
 pub(crate) fn write_hex(bytes: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    let digit = |nibble: u8| char::from_digit(nibble.into(), 16);
+    let text: String = bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).flatten().collect();
+    f.write_str(&text)
 }
 
 /// Reads exactly `N` bytes of lower-case hexadecimal; capital letters are refused, so that a value has one spelling.
@@ -115,17 +139,21 @@ pub(crate) fn decode_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
         return None;
     }
     let mut out = [0; N];
+    let mut bad = 0;
     for (byte, [high, low]) in out.iter_mut().zip(pairs) {
-        *byte = nibble(*high)? << 4 | nibble(*low)?;
+        let (high, low) = (nibble(*high), nibble(*low));
+        *byte = high << 4 | low & 15;
+        bad |= high | low;
     }
-    Some(out)
+    (bad < 16).then_some(out)
 }
 
-const fn nibble(character: u8) -> Option<u8> {
+/// The value of a digit; more than 15 for what is none.
+const fn nibble(character: u8) -> u8 {
     match character {
-        b'0'..=b'9' => Some(character - b'0'),
-        b'a'..=b'f' => Some(character - b'a' + 10),
-        _ => None,
+        b'0'..=b'9' => character - b'0',
+        b'a'..=b'f' => character - b'a' + 10,
+        _ => u8::MAX,
     }
 }
 

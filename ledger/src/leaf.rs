@@ -1,9 +1,10 @@
 //! The parsed view of an entry. What is hashed are always the stored bytes; this view is only for reading.
 
+use serde::de::{Error, IntoDeserializer};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
-use crate::canonical::canonical_json;
+use crate::canonical::canonical_text;
 use crate::frontier::Frontier;
 use crate::hash::Hash;
 use crate::origin::Origin;
@@ -31,6 +32,7 @@ pub struct Leaf {
     /// When the ledger took the entry: RFC 3339, UTC, milliseconds.
     pub time: String,
     /// The clock that `time` was read from.
+    #[serde(deserialize_with = "by_name")]
     pub clock: ClockSource,
     /// The software that wrote the entry, with version.
     pub software: String,
@@ -148,13 +150,16 @@ impl Leaf {
         if stored.len() > MAX_LEAF_BYTES {
             return Err(LeafError::TooLarge { bytes: stored.len() });
         }
-        // Duplicate names inside `record` vanish in `Value`; the comparison with the canonical form finds them.
-        let value: Value = serde_json::from_slice(stored)?;
-        let canonical = canonical_json(&value).map_err(|_| LeafError::NotCanonical)?;
-        if canonical != stored {
+        let Some(text) = canonical_text(stored) else {
+            // Tells apart what is no JSON at all.
+            let _: Value = serde_json::from_slice(stored)?;
             return Err(LeafError::NotCanonical);
+        };
+        if !text.starts_with('{') {
+            // serde would take a list of the fields' values too.
+            return Err(serde_json::Error::custom("it is not an object").into());
         }
-        let leaf: Self = serde_json::from_value(value)?;
+        let leaf: Self = serde_json::from_str(text)?;
         if leaf.v != LEAF_VERSION {
             return Err(LeafError::Version { version: leaf.v });
         }
@@ -174,6 +179,12 @@ impl Leaf {
 /// An optional field whose name must be there even when it is null.
 fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
     Option::deserialize(deserializer)
+}
+
+/// A clock by its name alone. serde would take `{"system":null}` too, a second spelling.
+fn by_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ClockSource, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    ClockSource::deserialize(name.into_deserializer())
 }
 
 #[cfg(test)]
@@ -242,12 +253,38 @@ mod tests {
             changed("\u{e9}", "\\u00e9"),
             changed(".123Z", "Z"),
             changed("simulated", "sundial"),
+            changed("\"simulated\"", "{\"simulated\":null}"),
             changed("\"policy\":null", "\"policy\":\"00\""),
         ] {
             assert!(Leaf::parse(bad.as_bytes()).is_err(), "{bad}");
         }
         assert!(matches!(Leaf::parse(&[b' '; MAX_LEAF_BYTES + 1]), Err(LeafError::TooLarge { .. })));
         assert!(Leaf::parse(&[b'['; 10_000]).is_err());
+        let fields: serde_json::Map<String, Value> = serde_json::from_str(&stored).unwrap();
+        let in_order = [
+            "v",
+            "origin",
+            "seq",
+            "prev",
+            "time",
+            "clock",
+            "software",
+            "actor",
+            "role",
+            "site",
+            "action",
+            "object",
+            "old",
+            "new",
+            "reason",
+            "request_id",
+            "policy",
+            "commitments",
+            "statement",
+            "record",
+        ];
+        let list = Value::from_iter(in_order.map(|name| fields[name].clone())).to_string();
+        assert!(matches!(Leaf::parse(list.as_bytes()), Err(LeafError::Json(_))), "{list}");
     }
 
     #[test]

@@ -20,6 +20,7 @@ mod keys;
 mod leaf;
 mod ledger;
 pub mod note;
+pub mod openings;
 mod origin;
 pub mod proof;
 pub mod records;
@@ -42,7 +43,7 @@ pub use keys::{BadSignature, PublicKey, PublicKeyParseError, SigningKey};
 pub use leaf::{LEAF_VERSION, Leaf, LeafError, LinkError, MAX_LEAF_BYTES};
 pub use ledger::{
     AppendError, CosignError, Damage, ExportError, Exported, Filter, IndexState, Leaves, Ledger,
-    LedgerOptions, OpenError, Quorum, ReadError, StatementFileError, StorageFailure,
+    LedgerOptions, OpenError, Quorum, ReadError, ReserveState, StatementFileError, StorageFailure,
 };
 pub use note::VerifierKey;
 pub use origin::{Origin, OriginError};

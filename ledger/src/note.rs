@@ -192,7 +192,10 @@ impl FromStr for SignatureLine {
         let (name, signature) = rest.split_once(' ').ok_or_else(|| malformed.clone())?;
         let name = name.parse().map_err(|_| malformed.clone())?;
         let bytes = STANDARD.decode(signature).map_err(|_| malformed.clone())?;
-        let (id, signature) = bytes.split_first_chunk::<4>().ok_or(malformed)?;
+        let (id, signature) = bytes.split_first_chunk::<4>().ok_or_else(|| malformed.clone())?;
+        if signature.is_empty() {
+            return Err(malformed);
+        }
         Ok(Self { name, key_id: KeyId(*id), signature: signature.to_vec() })
     }
 }

@@ -78,6 +78,12 @@ pub enum RotationError {
         /// The ledger's key.
         current: String,
     },
+    /// The head that the root trusted isn't on this log's history.
+    #[error("the change is for a history whose first {size} entries have another root than this ledger's")]
+    OtherHistory {
+        /// The size of the trusted head.
+        size: u64,
+    },
     /// The new key isn't a checkpoint key of this log.
     #[error("{key} is not a checkpoint key of this log")]
     NotALogKey {
@@ -127,6 +133,10 @@ impl LogKeys {
             self.keys.extend(published_log_key(leaf).map(|key| (0, key)));
             self.root = leaf.record.get("root").and_then(|root| root.as_str()?.parse().ok());
         }
+        // Reading every entry's record would cost more than the rest of a walk.
+        if leaf.action != LEDGER_KEY_ROTATED {
+            return Ok(());
+        }
         let Ok(Record::LedgerKeyRotated { old_vkey, new_vkey, authorisation }) =
             Record::parse(&leaf.action, &leaf.record)
         else {
@@ -145,16 +155,19 @@ impl LogKeys {
         Ok(())
     }
 
-    /// Checks that an envelope may replace the present key now; gives the present key and the next.
+    /// Checks that an envelope may replace the present key now; gives the change, the present key and the next.
     ///
     /// # Errors
     /// [`RotationError`].
-    pub fn check(&self, authorisation: &Envelope) -> Result<(VerifierKey, VerifierKey), RotationError> {
+    pub fn check(
+        &self,
+        authorisation: &Envelope,
+    ) -> Result<(KeyChange, VerifierKey, VerifierKey), RotationError> {
         let (Some(root), Some(current)) = (&self.root, self.current()) else {
             return Err(RotationError::Malformed);
         };
-        let (_, new) = KeyChange::verify(authorisation, root, current)?;
-        Ok((current.clone(), new))
+        let (change, new) = KeyChange::verify(authorisation, root, current)?;
+        Ok((change, current.clone(), new))
     }
 
     /// What the entry names as old and new value.

@@ -1,5 +1,6 @@
-//! Every storage operation of an append, failed in every way: what a restart finds must be what was acknowledged, or
-//! that plus the one batch whose fate was unknown, and it must always verify.
+//! Every storage operation of an append, failed in every way and at every kind of size: what a restart finds must be what
+//! was acknowledged, or that plus the one batch whose fate was unknown, and it must always verify. `fault_table.rs` has
+//! the outcomes one by one, and those of everything else that writes.
 
 #![allow(
     missing_docs,
@@ -13,11 +14,13 @@
 
 mod support;
 
+use std::collections::BTreeMap;
+
 use konclave_ledger::{
     AppendError, Checkpoint, CosignError, Ledger, OpenError, ReadError, StatementFileError,
 };
 use support::faulty::{Fault, FaultyStorage, Loss};
-use support::{at, consent, created, draft, enrolled, log_key, options, witness};
+use support::{at, consent, created, draft, log_key, options};
 
 const FAULTS: [Fault; 6] = [
     Fault::NotDone,
@@ -60,8 +63,33 @@ fn numbers(ledger: &Ledger) -> Vec<u64> {
         .collect()
 }
 
+/// What a restart finds: a ledger that verifies, without leftovers, and goes on.
+fn restart(left: &FaultyStorage, context: &str) -> Vec<u64> {
+    let mut reopened = open(left);
+    let found = numbers(&reopened);
+    let (checkpoint, _) = Checkpoint::verify(reopened.checkpoint_note().as_bytes(), &log_key()).unwrap();
+    assert_eq!(checkpoint.size, found.len() as u64);
+    let tiles: Vec<_> = left.paths().into_iter().filter(|path| path.starts_with("tile/")).collect();
+    assert_eq!(
+        tiles.len(),
+        konclave_ledger::tiles::tiles_of(checkpoint.size).count(),
+        "{context}: {tiles:?}"
+    );
+    reopened.append(vec![draft(900)], at(3)).unwrap();
+    found
+}
+
+/// What restarts have found in which files: most failures leave the same ones, and a restart is slow.
+type Restarts = BTreeMap<BTreeMap<String, Vec<u8>>, Vec<u64>>;
+
 /// Appends `batch` entries to a copy of `base`, with a fault at the `step`-th operation of that append.
-fn run(base: &FaultyStorage, batch: u64, step: usize, fault: Fault) -> Option<(Operation, Outcome)> {
+fn run(
+    base: &FaultyStorage,
+    batch: u64,
+    step: usize,
+    fault: Fault,
+    found: &mut Restarts,
+) -> Option<(Operation, Outcome)> {
     let storage = base.after(Loss::Unsynced);
     let mut ledger = open(&storage);
     let before = numbers(&ledger);
@@ -100,22 +128,14 @@ fn run(base: &FaultyStorage, batch: u64, step: usize, fault: Fault) -> Option<(O
     }
     for loss in LOSSES {
         let left = storage.after(loss);
-        let mut reopened = open(&left);
-        let found = numbers(&reopened);
+        let found = found.entry(left.contents()).or_insert_with(|| restart(&left, &context));
         match outcome {
-            Outcome::Acknowledged => assert_eq!(found, with_batch, "{context} {loss:?}"),
-            Outcome::Refused => assert_eq!(found, before, "{context} {loss:?}"),
-            Outcome::Unknown => assert!(found == before || found == with_batch, "{context} {loss:?}"),
+            Outcome::Acknowledged => assert_eq!(*found, with_batch, "{context} {loss:?}"),
+            Outcome::Refused => assert_eq!(*found, before, "{context} {loss:?}"),
+            Outcome::Unknown => {
+                assert!(*found == before || *found == with_batch, "{context} {loss:?}");
+            }
         }
-        let (checkpoint, _) = Checkpoint::verify(reopened.checkpoint_note().as_bytes(), &log_key()).unwrap();
-        assert_eq!(checkpoint.size, found.len() as u64);
-        let tiles: Vec<_> = left.paths().into_iter().filter(|path| path.starts_with("tile/")).collect();
-        assert_eq!(
-            tiles.len(),
-            konclave_ledger::tiles::tiles_of(checkpoint.size).count(),
-            "{context}: {tiles:?}"
-        );
-        reopened.append(vec![draft(900)], at(3)).unwrap();
     }
     if outcome == Outcome::Refused && !matches!(fault, Fault::CrashAfter | Fault::CrashBefore) {
         ledger.append((size..size + batch).map(draft).collect(), at(2)).unwrap();
@@ -127,13 +147,14 @@ fn run(base: &FaultyStorage, batch: u64, step: usize, fault: Fault) -> Option<(O
 #[test]
 fn every_step_and_every_failure_leaves_a_prefix() {
     let mut cases = 0;
-    // Within a tile, filling a bundle exactly, crossing into the next, and the first batch after a full one.
-    for (size, batch) in [(3, 2), (250, 6), (254, 5), (256, 1)] {
+    // Within a tile, filling a bundle exactly, and the first batch after a full one.
+    for (size, batch) in [(3, 2), (250, 6), (256, 1)] {
+        let mut found = Restarts::new();
         let base = FaultyStorage::default();
         open(&base).append(std::iter::once(created()).chain((1..size).map(draft)).collect(), at(0)).unwrap();
         for fault in FAULTS {
             let mut step = 0;
-            while let Some((operation, outcome)) = run(&base, batch, step, fault) {
+            while let Some((operation, outcome)) = run(&base, batch, step, fault, &mut found) {
                 let allowed = expected(&operation, fault);
                 assert!(
                     allowed.contains(&outcome),
@@ -145,7 +166,7 @@ fn every_step_and_every_failure_leaves_a_prefix() {
             assert!(step >= 10, "an append has more steps than {step}");
         }
     }
-    assert!(cases > 250, "{cases}");
+    assert!(cases > 200, "{cases}");
 }
 
 /// The table at the head of `append.rs`, as code: what the append may report when this operation fails.
@@ -162,55 +183,6 @@ fn expected(operation: &Operation, fault: Fault) -> &'static [Outcome] {
         Fault::ShortAndSilent if sync || rename => &[Outcome::Acknowledged],
         _ if sync || rename => &[Outcome::Unknown],
         _ => &[Outcome::Refused],
-    }
-}
-
-#[test]
-fn creation_and_opening_survive_every_failure() {
-    let clean = FaultyStorage::default();
-    drop(open(&clean));
-    for step in 0..clean.operations().len() {
-        for fault in FAULTS {
-            let storage = FaultyStorage::default();
-            storage.fail_at(step, fault);
-            let _ = Ledger::open_on(Box::new(storage.clone()), options(false));
-            for loss in LOSSES {
-                let opened = Ledger::open_on(Box::new(storage.after(loss)), options(false));
-                assert_eq!(opened.unwrap().head().size, 0, "step {step} {fault:?} {loss:?}");
-            }
-        }
-    }
-}
-
-#[test]
-fn statements_and_cosignatures_survive_every_failure() {
-    for fault in FAULTS {
-        for step in 0..8 {
-            let storage = FaultyStorage::default();
-            let mut ledger = open(&storage);
-            ledger.append(vec![created(), enrolled("site-a")], at(0)).unwrap();
-            storage.fail_at(storage.operations().len() + step, fault);
-            let statement = consent("site-a", "job-1");
-            let put = ledger.put_statement(&statement);
-            let witness = witness("site-a");
-            let head = konclave_ledger::witness::WitnessState::new(ledger.head().origin);
-            let cosigned = ledger.consistency_proof(0, 2).map(|proof| {
-                let seen = head.advance(ledger.checkpoint_note().as_bytes(), &log_key(), &proof).unwrap();
-                ledger.add_cosignature(&seen.cosign(&witness, at(1)).line().to_string())
-            });
-            for loss in LOSSES {
-                let reopened = open(&storage.after(loss));
-                let context = format!("{fault:?} step {step} {loss:?}");
-                assert_eq!(reopened.head().size, 2, "{context}");
-                let silent = fault == Fault::ShortAndSilent;
-                if let Ok(digest) = &put {
-                    assert_eq!(reopened.get_statement(digest).unwrap(), Some(statement.clone()), "{context}");
-                }
-                if let (Ok(Ok(_)), false) = (&cosigned, silent) {
-                    assert_eq!(reopened.checkpoint_note().lines().count(), 6, "{context}");
-                }
-            }
-        }
     }
 }
 

@@ -15,18 +15,29 @@ mod support;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::mpsc;
 use std::time::Duration;
 
-use konclave_ledger::{Checkpoint, Filter, Hash, IndexState, Ledger};
+use konclave_ledger::{Checkpoint, Filter, Hash, IndexState, Ledger, LedgerOptions, ReserveState};
+use support::chance::{Chance, setting};
 use support::{at, consent, consented, created, draft, enrolled, log_key, options};
 
 const CHILD_FOLDER: &str = "KONCLAVE_LEDGER_KILL_TEST_FOLDER";
+
+/// Rounds after which a new ledger is begun, so that checking does not become slower and slower.
+const ROUNDS_OF_A_LEDGER: u64 = 25;
+
+/// With everything that a gateway asks for.
+fn all_options(folder: &Path) -> LedgerOptions {
+    LedgerOptions { reserve_bytes: 1 << 20, seen: Some(folder.join("seen")), ..options(true) }
+}
 
 /// Runs only as the child: appends batches until it is killed, and says after each what was acknowledged.
 #[test]
 fn child_appends_until_killed() {
     let Ok(folder) = std::env::var(CHILD_FOLDER) else { return };
-    let mut ledger = Ledger::open(Path::new(&folder), options(true)).unwrap();
+    let folder = Path::new(&folder);
+    let mut ledger = Ledger::open(&folder.join("ledger"), all_options(folder)).unwrap();
     let mut out = std::io::stdout();
     if ledger.head().size == 0 {
         ledger.append(vec![created(), enrolled("site-a")], at(0)).unwrap();
@@ -50,11 +61,16 @@ fn child_appends_until_killed() {
 
 #[test]
 fn nothing_acknowledged_is_lost_to_sigkill() {
-    let folder = tempfile::tempdir().unwrap();
-    let rounds: u64 =
-        std::env::var("KONCLAVE_KILL_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(12);
+    let rounds = setting("KONCLAVE_KILL_ROUNDS", 12);
+    let mut folder = tempfile::tempdir().unwrap();
     let mut acknowledged: Vec<(u64, Hash)> = Vec::new();
+    let (mut answers, mut entries) = (0, 0);
+    let mut chance = Chance::new("kill", setting("KONCLAVE_TORTURE_SEED", 1));
     for round in 0..rounds {
+        if round > 0 && round.is_multiple_of(ROUNDS_OF_A_LEDGER) {
+            folder = tempfile::tempdir().unwrap();
+            acknowledged.clear();
+        }
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "child_appends_until_killed", "--nocapture", "--test-threads=1"])
             .env(CHILD_FOLDER, folder.path())
@@ -63,6 +79,7 @@ fn nothing_acknowledged_is_lost_to_sigkill() {
             .spawn()
             .unwrap();
         let stdout = child.stdout.take().unwrap();
+        let (said, hear) = mpsc::channel();
         let reader = std::thread::spawn(move || {
             let lines = BufReader::new(stdout).split(b'\n').map_while(Result::ok);
             let parse = |line: Vec<u8>| {
@@ -70,18 +87,23 @@ fn nothing_acknowledged_is_lost_to_sigkill() {
                 let (size, root) = line.strip_prefix("ACK ")?.split_once(' ')?;
                 Some((size.parse().ok()?, root.parse().ok()?))
             };
-            lines.filter_map(parse).collect::<Vec<(u64, Hash)>>()
+            lines.filter_map(parse).for_each(|acknowledged| said.send(acknowledged).unwrap());
         });
-        // A different moment each round; SHA-256 of the round stands in for chance, so that a failure can be repeated.
-        let chance = Hash::of(&round.to_be_bytes()).0;
-        std::thread::sleep(Duration::from_millis(150 + u64::from(chance[0]) * 3));
-        std::thread::sleep(Duration::from_micros(u64::from(chance[1]) * 40));
+        // A different moment each round: mostly while it appends, sometimes while it opens.
+        let first = if chance.one_in(5) { None } else { Some(hear.recv().unwrap()) };
+        std::thread::sleep(Duration::from_micros(chance.next() % 400_000));
         child.kill().unwrap();
         child.wait().unwrap();
-        acknowledged.extend(reader.join().unwrap());
+        reader.join().unwrap();
+        let heard: Vec<(u64, Hash)> = first.into_iter().chain(hear).collect();
+        answers += heard.len() as u64;
+        let before = acknowledged.last().map_or(0, |(size, _)| *size);
+        entries += heard.last().map_or(0, |(size, _)| size - before);
+        acknowledged.extend(heard);
 
-        let ledger = Ledger::open(folder.path(), options(true)).unwrap();
+        let ledger = Ledger::open(&folder.path().join("ledger"), all_options(folder.path())).unwrap();
         let head = ledger.head();
+        assert_eq!(ledger.reserve_state(), ReserveState::Held);
         let (published, _) = Checkpoint::verify(ledger.checkpoint_note().as_bytes(), &log_key()).unwrap();
         assert_eq!(published, head);
         for (size, root) in &acknowledged {
@@ -109,5 +131,6 @@ fn nothing_acknowledged_is_lost_to_sigkill() {
             }
         }
     }
-    assert!(acknowledged.len() as u64 > rounds, "the children had time to append: {}", acknowledged.len());
+    println!("{rounds} kills, {answers} acknowledgements of {entries} entries, none lost");
+    assert!(answers > rounds, "the children had time to append: {answers}");
 }

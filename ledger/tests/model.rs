@@ -113,7 +113,7 @@ proptest! {
                         action: action.map(|n| format!("action.{n}")),
                         object: None,
                         job: job.map(|n| format!("job-{n}")),
-                        round: round.map(|n| n as u32),
+                        round: round.map(|n| u32::try_from(n).unwrap()),
                         since: since.map(|s| at(s).unix_millis()),
                         until: until.map(|s| at(s).unix_millis()),
                     };

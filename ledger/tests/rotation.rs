@@ -30,14 +30,16 @@ fn next_key() -> konclave_ledger::VerifierKey {
     key_of(origin(), &SigningKey::from_seed(&NEXT))
 }
 
+/// Trusts the three entries that every ledger here begins with.
 fn change(old: &str, new: &str) -> KeyChange {
+    let trusted_root = begun(&FaultyStorage::default()).head().root;
     KeyChange {
         origin: origin(),
         old_vkey: old.to_owned(),
         new_vkey: new.to_owned(),
         reason: ChangeReason::Compromised,
         trusted_size: 3,
-        trusted_root: konclave_ledger::Hash::of(b"root"),
+        trusted_root,
         made_at: 1_767_225_600,
     }
 }
@@ -123,7 +125,11 @@ fn refuses_changes_that_the_root_did_not_sign_or_that_are_for_other_keys() {
     let witness = support::witness("site-a").verifier_key().to_string();
     let mut other_log = change(&old, &new);
     other_log.origin = "elsewhere.example".parse().unwrap();
-    let cases: [(&str, Envelope, fn(&RotationError) -> bool); 7] = [
+    let mut other_history = change(&old, &new);
+    other_history.trusted_root = konclave_ledger::Hash::of(b"root");
+    let mut beyond = change(&old, &new);
+    beyond.trusted_size = 4;
+    let cases: [(&str, Envelope, fn(&RotationError) -> bool); 9] = [
         ("by the operator", signed(&change(&old, &new), &support::LOG_SEED), |error| {
             matches!(error, RotationError::Unauthorised(StatementError::Envelope(_)))
         }),
@@ -136,6 +142,12 @@ fn refuses_changes_that_the_root_did_not_sign_or_that_are_for_other_keys() {
         }),
         ("a witness key", signed(&change(&old, &witness), &ROOT), |error| {
             matches!(error, RotationError::NotALogKey { .. })
+        }),
+        ("another history", signed(&other_history, &ROOT), |error| {
+            matches!(error, RotationError::OtherHistory { size: 3 })
+        }),
+        ("a history beyond the head", signed(&beyond, &ROOT), |error| {
+            matches!(error, RotationError::OtherHistory { size: 4 })
         }),
         ("the same key", signed(&change(&old, &old), &ROOT), |error| {
             matches!(error, RotationError::NotALogKey { .. })

@@ -8,13 +8,16 @@
 //! What it is not: it has no HTTP server, no client and no rules about who may do what.
 
 pub mod contributions;
+pub mod corrections;
 pub mod deposits;
 pub mod evaluations;
 pub mod jobs;
 pub mod ledger;
 pub mod models;
+pub mod openings;
 pub mod page;
 pub mod problem;
+pub mod reviews;
 pub mod rounds;
 pub mod sites;
 pub mod status;

@@ -23,6 +23,10 @@ use zeroize::Zeroizing;
 
 pub use support::{at, consent, draft, identity_seed, log_key, options, witness};
 
+pub const fn support_log_seed() -> [u8; 32] {
+    support::LOG_SEED
+}
+
 pub const EVALUATOR: &str = "evaluator";
 
 fn root_key() -> ConsortiumRootKey {

@@ -188,6 +188,7 @@ mod tests {
             organisation: "Acme".into(),
             roles: vec![Role::ModelDeveloper],
             public_key: ClientKey::from_pem(&pem).unwrap(),
+            contact: None,
         };
         clients.put(&client).unwrap();
         let used = UsedAssertions::open(&folder.path().join("used.log"), NOW).unwrap();

@@ -6,6 +6,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use konclave_ledger::Hash;
 use konclave_policies::authorization::Role;
 use serde::{Deserialize, Serialize};
 use x509_parser::prelude::FromDer;
@@ -148,6 +149,9 @@ pub struct Client {
     pub organisation: String,
     /// The roles it may ask for; they are its scopes.
     pub roles: Vec<Role>,
+    /// The commitment to the person who answers for it; the opening is in the deployment's folder until it is erased.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contact: Option<Hash>,
     /// The key its assertions are signed with.
     pub public_key: ClientKey,
 }
@@ -269,6 +273,7 @@ mod tests {
             organisation: "Acme".into(),
             roles: vec![Role::ModelDeveloper],
             public_key: ClientKey::from_pem(ED25519).unwrap(),
+            contact: None,
         };
         assert_eq!(clients.find(&client.client_id).unwrap(), None);
         clients.put(&client).unwrap();

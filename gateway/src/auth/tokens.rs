@@ -327,6 +327,7 @@ mod tests {
             organisation: "Acme".into(),
             roles: vec![Role::ModelDeveloper, Role::Auditor],
             public_key: ClientKey::from_pem(pem).unwrap(),
+            contact: None,
         }
     }
 

@@ -4,7 +4,10 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::Args;
+use konclave_ledger::Hash;
+use konclave_ledger::openings::{Opening, OpeningError, Openings};
 use konclave_policies::authorization::Role;
+use zeroize::Zeroizing;
 
 use super::Dir;
 use crate::auth::clients::{Client, ClientId, ClientKey, ClientKeyError, Clients};
@@ -28,6 +31,9 @@ pub struct Add {
     /// -pubout -out client.pub
     #[arg(long, value_name = "FILE")]
     public_key: PathBuf,
+    /// The person who answers for it, name and address; the ledger holds a commitment only, and this can be erased
+    #[arg(long, value_name = "TEXT")]
+    contact: Option<String>,
 }
 
 const ROLE_HELP: &str = "What it may act as: model-developer, auditor, operator, council or data-owner; may be given several times";
@@ -74,6 +80,12 @@ pub enum ClientError {
     /// The organisation has no name.
     #[error("--organisation must be 1 to 200 bytes of text")]
     Organisation,
+    /// The contact is too long, or cannot be stored.
+    #[error("--contact: {0}")]
+    Contact(#[from] OpeningError),
+    /// No random bytes.
+    #[error("the operating system gives no random bytes: {0}")]
+    Random(#[from] getrandom::Error),
     /// The configuration is wrong.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -83,6 +95,15 @@ pub enum ClientError {
 }
 
 impl Add {
+    /// The salt is drawn here and stays with the value: whoever reads the client's record learns nothing of the person.
+    fn commit_contact(&self, config: &Config) -> Result<Option<Hash>, ClientError> {
+        let Some(contact) = self.contact.as_deref().map(str::trim) else { return Ok(None) };
+        let mut salt = Zeroizing::new([0; 32]);
+        getrandom::fill(salt.as_mut())?;
+        let opening = Opening::new(salt, contact)?;
+        Ok(Some(Openings::at(&config.folder.openings()).put(&opening)?))
+    }
+
     /// Registers the client, or replaces its record.
     ///
     /// # Errors
@@ -109,6 +130,7 @@ impl Add {
             organisation: organisation.to_owned(),
             roles,
             public_key,
+            contact: self.commit_contact(&config)?,
         };
         let folder = config.folder.clients();
         Clients::new(&folder).put(&client).map_err(|source| ClientError::File { path: folder, source })?;

@@ -4,6 +4,7 @@ pub mod check;
 pub mod client;
 pub mod enrol;
 pub mod init;
+pub mod ledger;
 
 use std::error::Error;
 use std::io::{self, IsTerminal, Write};
@@ -36,6 +37,9 @@ enum Command {
     /// Manage partner clients
     #[command(subcommand)]
     Client(ClientCommand),
+    /// Look after the ledger's key
+    #[command(subcommand)]
+    Ledger(LedgerCommand),
     /// Run the gateway
     Serve(Serve),
     /// Print the OpenAPI document
@@ -49,6 +53,12 @@ enum Command {
 enum ClientCommand {
     /// Register a partner system with its public key; a running gateway takes it in within two seconds
     Add(client::Add),
+}
+
+#[derive(Debug, Subcommand)]
+enum LedgerCommand {
+    /// Draw another key for the checkpoints and have the consortium root authorise it; the next start takes it
+    RotateKey(ledger::RotateKey),
 }
 
 #[derive(Debug, Subcommand)]
@@ -95,6 +105,9 @@ pub enum CliError {
     /// `client add` failed.
     #[error(transparent)]
     Client(#[from] client::ClientError),
+    /// `ledger rotate-key` failed.
+    #[error(transparent)]
+    RotateKey(#[from] ledger::RotateKeyError),
     /// The gateway did not start or stopped.
     #[error(transparent)]
     Serve(#[from] ServeError),
@@ -136,6 +149,7 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Init(init) => Ok(init.run(out)?),
         Command::Enrol(enrol) => Ok(enrol.run(out)?),
         Command::Client(ClientCommand::Add(add)) => Ok(add.run(out)?),
+        Command::Ledger(LedgerCommand::RotateKey(rotate)) => Ok(rotate.run(out)?),
         Command::Openapi => Ok(out.write_all(crate::openapi::json()?.as_bytes())?),
         Command::Config(ConfigCommand::Check(check)) => Ok(check.run(out)?),
     }

@@ -41,7 +41,7 @@ pub struct Entry {
     pub object: String,
     /// The digest of the object before, for a change.
     pub old: Option<Hash>,
-    /// The digest of the object after.
+    /// The digest of the object after; that of the record itself without it.
     pub new: Option<Hash>,
     /// Why, for people.
     pub reason: String,
@@ -117,6 +117,15 @@ pub enum CommandError {
     /// A task of the gateway was cut off.
     #[error("a task of the gateway was cut off")]
     CutOff,
+}
+
+/// The digest of a JSON value: SHA-256 of its canonical bytes. What entries have as `old` and `new` where what they are
+/// about has no digest of its own.
+///
+/// # Errors
+/// [`CanonicalError`] for floats and for integers of 2^53 or more.
+pub fn digest_of(value: &Value) -> Result<Hash, CanonicalError> {
+    Ok(Hash::of(&canonical_json(value)?))
 }
 
 impl From<CommandError> for ApiError {

@@ -1,15 +1,11 @@
-//! What members and auditors do with the ledger itself: cosign it, export it, read a statement.
-
-use std::collections::BTreeSet;
+//! What members and auditors do with the ledger itself: cosign it, read a statement.
 
 use konclave_crypto::SiteId;
-use konclave_ledger::records::Record;
 use konclave_ledger::statements::Statement;
-use konclave_ledger::tiles::tiles_of;
-use konclave_ledger::{CosignError, Hash, Ledger, ReadError, VerifierKey};
-use konclave_openapi::ledger::{LedgerExport, NewCosignature};
+use konclave_ledger::{CosignError, Hash, Ledger, VerifierKey};
+use konclave_openapi::ledger::NewCosignature;
 
-use super::{App, Caller, CommandError, Entry};
+use super::{App, CommandError};
 use crate::error::ApiError;
 
 impl App {
@@ -48,21 +44,6 @@ impl App {
         }
     }
 
-    /// Fixes the latest checkpoint for an export, lists its files, and records that it was exported.
-    ///
-    /// # Errors
-    /// [`ApiError`].
-    pub async fn export_ledger(&self, caller: &Caller, by: &str) -> Result<LedgerExport, ApiError> {
-        let listed = self.ledger().read(list_files).await.map_err(CommandError::from)?;
-        let export = listed.map_err(ApiError::internal)?;
-        let held = self.lock("exports").await;
-        if self.repeated(caller)?.is_none() {
-            let record = Record::LedgerExported { by: by.to_owned(), size: export.size };
-            self.append_one(&held, caller, Entry::new("ledger", "an export was asked for", record)).await?;
-        }
-        Ok(export)
-    }
-
     /// The payload of a recorded statement. Its signature was checked before it was recorded.
     ///
     /// # Errors
@@ -75,16 +56,4 @@ impl App {
         let payload = envelope.unverified_payload().map_err(ApiError::internal)?;
         serde_json::from_slice(&payload).map_err(ApiError::internal)
     }
-}
-
-/// The files of the latest checkpoint: tiles, entry bundles, and the statements that entries name.
-fn list_files(ledger: &Ledger) -> Result<LedgerExport, ReadError> {
-    let (size, note) = (ledger.head().size, ledger.checkpoint_note());
-    let mut files: Vec<String> = tiles_of(size).map(|path| path.to_string()).collect();
-    let mut statements = BTreeSet::new();
-    for leaf in ledger.leaves(0..size) {
-        statements.extend(leaf?.statement);
-    }
-    files.extend(statements.iter().map(|digest| format!("statements/{digest}.json")));
-    Ok(LedgerExport { size, note, files })
 }

@@ -1,10 +1,11 @@
 //! Commands on members: enrolment, clients, policies.
 
 use konclave_crypto::{Digest, MembershipCertificate, SiteId};
+use konclave_ledger::Hash;
 use konclave_ledger::records::Record;
 use konclave_policies::authorization::Role;
 
-use super::{App, Caller, CommandError, Entry};
+use super::{App, Caller, CommandError, Entry, digest_of};
 use crate::projections::to_hash;
 
 /// A member that the operator enrolled.
@@ -29,6 +30,8 @@ pub struct NewClient {
     pub roles: Vec<Role>,
     /// Its public key (PEM).
     pub public_key: String,
+    /// The commitment to the person who answers for it.
+    pub contact: Option<Hash>,
 }
 
 /// Why a member was not enrolled.
@@ -107,22 +110,38 @@ impl App {
     /// [`CommandError`]; the state is unchanged.
     pub async fn register_client(&self, caller: &Caller, client: NewClient) -> Result<(), CommandError> {
         let held = self.lock("members").await;
-        let unchanged = self.state().clients.get(&client.client).is_some_and(|known| {
-            known.organisation == client.organisation
-                && known.roles == client.roles
-                && known.public_key == client.public_key
+        let known = self.state().clients.get(&client.client).cloned().map(|known| NewClient {
+            client: known.client,
+            organisation: known.organisation,
+            roles: known.roles,
+            public_key: known.public_key,
+            contact: known.contact,
         });
-        if unchanged {
+        if known.as_ref() == Some(&client) {
             return Ok(());
         }
         let object = format!("clients/{}", client.client);
-        let record = Record::ClientRegistered {
-            client: client.client,
-            organisation: client.organisation,
-            roles: client.roles.iter().map(ToString::to_string).collect(),
-            public_key: client.public_key,
+        let (old, reason) = match known {
+            Some(known) => {
+                (Some(digest_of(&known.record().to_value()?)?), "key, organisation or roles changed")
+            }
+            None => (None, "registered by the operator"),
         };
-        self.append(&held, caller, vec![Entry::new(object, "registered by the operator", record)]).await?;
+        let commitments = client.contact.into_iter().collect();
+        let entry = Entry { commitments, ..Entry::new(object, reason, client.record()) }.changing(old, None);
+        self.append(&held, caller, vec![entry]).await?;
         Ok(())
+    }
+}
+
+impl NewClient {
+    fn record(self) -> Record {
+        Record::ClientRegistered {
+            client: self.client,
+            organisation: self.organisation,
+            roles: self.roles.iter().map(ToString::to_string).collect(),
+            public_key: self.public_key,
+            contact: self.contact,
+        }
     }
 }

@@ -10,11 +10,16 @@ mod budgets;
 pub mod caller;
 pub mod clock;
 pub mod commands;
+mod corrections;
+mod exports;
 mod jobs;
 mod ledger;
 pub mod members;
 mod models;
 mod open;
+mod openings;
+mod reviews;
+mod rotation;
 mod statements;
 pub mod witnesses;
 
@@ -23,14 +28,15 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use konclave_crypto::{ConsortiumRoot, Digest, IdentityKey, MembershipCertificate, SiteId, UnixSeconds};
 use konclave_policies::authorization::Authorizer;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
-pub use audience::{EVALUATORS_ONLY, EntryAudience, EntryReader, MEMBERS_ONLY};
+pub use audience::{EVALUATORS_ONLY, EntryAudience, EntryReader, MEMBERS_ONLY, subject};
 pub use budgets::BudgetError;
 pub(crate) use budgets::check_round;
 pub use caller::{Caller, IdempotencyKey};
 pub use clock::Clock;
-pub use commands::{CommandError, Entry, Held};
+pub use commands::{CommandError, Entry, Held, digest_of};
+pub use exports::{EntryExport, MAX_EXPORTS};
 pub(crate) use jobs::Differenced;
 pub use members::{EnrolError, NewClient, NewMember};
 pub use open::{CoreOptions, OpenError, replay};
@@ -64,6 +70,8 @@ struct Inner {
     /// One lock for each aggregate that commands check and change.
     aggregates: Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>,
     last_seen: Mutex<BTreeMap<SiteId, UnixSeconds>>,
+    /// Places for exports under way.
+    exports: Arc<Semaphore>,
 }
 
 impl App {

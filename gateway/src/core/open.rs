@@ -4,20 +4,25 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, RwLock};
 
 use konclave_crypto::{ConsortiumRoot, IdentityKey, MembershipCertificate};
+use konclave_ledger::openings::{OpeningError, Openings};
 use konclave_ledger::records::Record;
 use konclave_ledger::{Ledger, LedgerOptions, Origin, SigningKey};
 use konclave_policies::authorization::Authorizer;
 use konclave_policies::rounds::{PolicyError, RoundPolicy};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use zeroize::Zeroizing;
 
-use super::{App, Caller, Clock, CommandError, Entry, Inner, Witnesses};
+use super::rotation::RotateError;
+use super::{App, Caller, Clock, CommandError, Entry, Inner, MAX_EXPORTS, Witnesses, openings, rotation};
 use crate::blobs::BlobStore;
 use crate::config::Config;
 use crate::coordinator::live::LiveRounds;
 use crate::projections::{FoldError, State, to_hash};
 use crate::rounds_store::RoundsStore;
 use crate::writer::{LedgerHandle, OnStop, Writer};
+
+/// Disk space kept back for the entries that must still be written when the disk is full.
+const DISK_RESERVE: u64 = 16 << 20;
 
 /// What the core is opened with. The ledger, the blobs and the round messages lie in the configuration's folder.
 pub struct CoreOptions {
@@ -50,6 +55,12 @@ pub enum OpenError {
     /// The ledger does not open.
     #[error("the ledger does not open: {0}")]
     Ledger(#[from] konclave_ledger::OpenError),
+    /// The change of the ledger's key cannot be carried out.
+    #[error(transparent)]
+    Rotation(#[from] RotateError),
+    /// An opening that the ledger says is erased cannot be erased.
+    #[error("what must be erased cannot be: {0}")]
+    Erasure(#[from] OpeningError),
     /// An entry cannot be read.
     #[error("the ledger cannot be replayed: {0}")]
     Read(#[from] konclave_ledger::ReadError),
@@ -86,15 +97,23 @@ impl App {
         }
         let policy = RoundPolicy::parse("policies/rounds.toml", &options.rounds_policy)?;
         let folder = options.config.folder.clone();
-        let ledger_options = LedgerOptions {
-            origin: options.config.settings.origin.parse::<Origin>()?,
-            signer: Box::new(SigningKey::from_seed(&options.ledger_seed)),
-            software: concat!("konclave-gateway/", env!("CARGO_PKG_VERSION")).to_owned(),
-            index: true,
-        };
+        let origin = options.config.settings.origin.parse::<Origin>()?;
         crate::folder::make_folder(&folder.ledger())?;
-        let mut ledger = Ledger::open(&folder.ledger(), ledger_options)?;
+        let open = |seed: &Zeroizing<[u8; 32]>| {
+            let options = LedgerOptions {
+                origin: origin.clone(),
+                signer: Box::new(SigningKey::from_seed(seed)),
+                software: concat!("konclave-gateway/", env!("CARGO_PKG_VERSION")).to_owned(),
+                index: true,
+                reserve_bytes: DISK_RESERVE,
+                seen: Some(folder.ledger_seen()),
+            };
+            Ledger::open(&folder.ledger(), options)
+        };
+        let mut ledger =
+            rotation::open_with_present_key(&folder, &options.ledger_seed, &options.clock, open)?;
         let state = replay(&ledger)?;
+        openings::erase_again(&Openings::at(&folder.openings()), &state)?;
         ledger.require_witnesses(state.witness_rules().quorum.into());
         let witnesses = Witnesses::new(&ledger, &state, options.clock.unix_millis());
         // Clears interrupted uploads: only now, under the ledger's lock, are they certainly no other process's.
@@ -124,6 +143,7 @@ impl App {
             clock: options.clock,
             aggregates: Mutex::new(BTreeMap::new()),
             last_seen: Mutex::new(BTreeMap::new()),
+            exports: Arc::new(Semaphore::new(MAX_EXPORTS)),
             config: options.config,
         }));
         app.record_beginning(vkey, &policy, options.rounds_policy).await?;

@@ -83,6 +83,9 @@ impl State {
             .map_err(|source| FoldError::Record { index, source })?;
         let place = Place { index, action: record.action(), time: leaf.time.clone() };
         self.fold(&place, record)?;
+        for commitment in &leaf.commitments {
+            self.commitments.entry(*commitment).or_insert(index);
+        }
         if let Some(request) = IdempotencyKey::parse(&leaf.request_id) {
             self.idempotency
                 .entry(request.key)
@@ -139,11 +142,11 @@ impl State {
                     SiteState { site: site.clone(), certificate, witness_vkey, tls_spki, entry: place.index };
                 self.sites.insert(site, enrolled);
             }
-            Record::ClientRegistered { client, organisation, roles, public_key } => {
+            Record::ClientRegistered { client, organisation, roles, public_key, contact } => {
                 let roles = roles.iter().map(|role| place.parse("roles", role)).collect::<Result<_, _>>()?;
                 let entry = place.index;
                 let registered =
-                    ClientState { client: client.clone(), organisation, roles, public_key, entry };
+                    ClientState { client: client.clone(), organisation, roles, public_key, contact, entry };
                 self.clients.insert(client, registered);
             }
             Record::DepositRegistered { site, statement, data_class, lines } => {

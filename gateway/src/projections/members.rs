@@ -1,6 +1,7 @@
 //! Who takes part, what they deposited and which models they brought.
 
 use konclave_crypto::{Digest, MemberRole, MembershipCertificate, SiteId, UnixSeconds};
+use konclave_ledger::Hash;
 use konclave_ledger::records::{DepositLine, Document};
 use konclave_policies::authorization::Role;
 
@@ -51,6 +52,8 @@ pub struct ClientState {
     pub roles: Vec<Role>,
     /// Its public key (PEM).
     pub public_key: String,
+    /// The commitment to the person who answers for it.
+    pub contact: Option<Hash>,
     /// The entry that registered it, or changed it last.
     pub entry: u64,
 }

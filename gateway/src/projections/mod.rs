@@ -61,6 +61,8 @@ pub struct State {
     pub exports: Vec<(u64, u64)>,
     /// Which entries correct an entry.
     pub corrections: BTreeMap<u64, Vec<u64>>,
+    /// Commitments, and the first entry that carries each.
+    pub commitments: BTreeMap<Hash, u64>,
     /// Commitments whose opening was erased, and the entry that says so.
     pub erased: BTreeMap<Hash, u64>,
     /// Reviews by auditors, oldest first.

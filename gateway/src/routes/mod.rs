@@ -2,17 +2,25 @@
 
 mod answers;
 pub mod blobs;
+mod caching;
 pub mod contributions;
+pub mod corrections;
 pub mod deposits;
 pub mod docs;
 pub mod evaluations;
 pub mod health;
 pub mod jobs;
 pub mod ledger;
+pub mod ledger_entries;
+pub mod ledger_exports;
 pub mod ledger_files;
+pub mod ledger_schemas;
+pub mod ledger_status;
 pub mod models;
+pub mod openings;
 mod paging;
 pub mod problems;
+pub mod reviews;
 pub mod rounds;
 mod seats;
 pub mod setup;

@@ -14,7 +14,7 @@ use konclave_ledger::{AppendError, CosignError, EntryDraft, Ledger, StatementFil
 use tokio::sync::oneshot;
 use tokio::sync::watch;
 
-use crate::core::{Caller, Clock, Entry, Held};
+use crate::core::{Caller, Clock, Entry, Held, digest_of};
 use crate::projections::{State, to_hash};
 
 /// The most entries appended with one wait for the disk.
@@ -301,6 +301,11 @@ impl Thread {
                 Ok(record) => record,
                 Err(error) => return refused(error.to_string()),
             };
+            // What has no digest of its own is what its record says.
+            let new = match entry.new.map_or_else(|| digest_of(&record), Ok) {
+                Ok(new) => new,
+                Err(error) => return refused(error.to_string()),
+            };
             drafts.push(EntryDraft {
                 actor: command.caller.actor.clone(),
                 role: command.caller.role.clone(),
@@ -308,7 +313,7 @@ impl Thread {
                 action: entry.record.action().to_owned(),
                 object: entry.object.clone(),
                 old: entry.old,
-                new: entry.new,
+                new: Some(new),
                 reason: entry.reason.clone(),
                 request_id: command.caller.ledger_request_id(),
                 policy,

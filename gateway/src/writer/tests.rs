@@ -74,6 +74,8 @@ fn bench(folder: &Path) -> Bench {
         signer: Box::new(SigningKey::from_seed(&[1; 32])),
         software: "test/1".to_owned(),
         index: false,
+        reserve_bytes: 0,
+        seen: None,
     };
     let state = Arc::new(RwLock::new(State::default()));
     let noted = Arc::clone(&stopped);
@@ -88,7 +90,7 @@ fn bench(folder: &Path) -> Bench {
 }
 
 fn entry(size: u64) -> Vec<Entry> {
-    let record = Record::LedgerExported { by: "auditor".to_owned(), size };
+    let record = Record::LedgerExported { by: "auditor".to_owned(), size, format: None, filter: None };
     vec![Entry::new("ledger", "test", record)]
 }
 

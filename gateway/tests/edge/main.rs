@@ -12,5 +12,6 @@ mod capacity;
 mod certificates;
 mod command_line;
 mod deployment;
+mod ledger;
 mod surroundings;
 mod tokens;

@@ -14,16 +14,21 @@
 
 mod attacks;
 mod cancelled;
+mod corrections;
 mod differencing;
 mod evaluations;
 mod hostile_sites;
 mod idempotency;
 mod ledger;
+mod ledger_entries;
+mod ledger_exports;
+mod ledger_files;
 mod life;
 mod noise;
 mod operator;
 mod privacy;
 mod restarts;
+mod reviews;
 mod site;
 mod tenants;
 mod uploads;

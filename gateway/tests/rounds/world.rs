@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode, header};
+use axum::response::Response;
 use konclave_crypto::{
     ConsortiumRootKey, Digest, IdentityKey, JobId, MemberRole, Membership, MembershipCertificate, SiteId,
     UnixSeconds,
@@ -14,10 +15,11 @@ use konclave_crypto::{
 use konclave_gateway::auth::{MemberPrincipal, Principal};
 use konclave_gateway::config::{Config, Settings};
 use konclave_gateway::coordinator;
-use konclave_gateway::core::{App, Caller, Clock, CoreOptions, NewMember};
+use konclave_gateway::core::{App, Caller, Clock, CoreOptions, Entry, NewMember};
 use konclave_gateway::enrolment::EnrolmentRecord;
 use konclave_gateway::folder::Folder;
 use konclave_gateway::projections::{OpenedState, State};
+use konclave_ledger::records::Record;
 use konclave_ledger::witness::WitnessSigner;
 use konclave_ledger::{EntryDraft, Envelope, Ledger, LedgerOptions, OpenError, SigningKey, Timestamp};
 use konclave_openapi::jobs::{Job, NewJob, Optimizer, TaskKind, TaskSpec, TrainingSpec};
@@ -187,6 +189,8 @@ impl World {
                 signer: Box::new(SigningKey::from_seed(&self.ledger_seed)),
                 software: "test".to_owned(),
                 index: false,
+                reserve_bytes: 0,
+                seen: None,
             };
             match Ledger::open(&folder, options) {
                 Ok(ledger) => break ledger,
@@ -269,10 +273,28 @@ impl World {
         self.request(principal, request.body(Body::from(bytes)).unwrap()).await
     }
 
-    async fn request(&self, principal: &Principal, mut request: Request<Body>) -> (StatusCode, Vec<u8>) {
+    /// The answer to a GET, its body unread.
+    pub async fn answer(
+        &self,
+        principal: &Principal,
+        path: &str,
+        header: Option<(&'static str, &str)>,
+    ) -> Response {
+        let mut request = Request::get(path);
+        if let Some((name, value)) = header {
+            request = request.header(name, value);
+        }
+        self.respond(principal, request.body(Body::empty()).unwrap()).await
+    }
+
+    async fn respond(&self, principal: &Principal, mut request: Request<Body>) -> Response {
         request.extensions_mut().insert(principal.clone());
         let router = self.running.as_ref().unwrap().1.clone();
-        let response = router.oneshot(request).await.unwrap();
+        router.oneshot(request).await.unwrap()
+    }
+
+    async fn request(&self, principal: &Principal, request: Request<Body>) -> (StatusCode, Vec<u8>) {
+        let response = self.respond(principal, request).await;
         let status = response.status();
         let bytes = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
         (status, bytes.to_vec())
@@ -316,6 +338,33 @@ impl World {
         assert!(status.is_client_error(), "PUT {path}: {status}");
         assert_eq!(*self.app().state(), before);
         serde_json::from_slice(&bytes).unwrap()
+    }
+
+    /// A request that must be refused with a status, with the state left as it was; what it says.
+    pub async fn refuses(
+        &self,
+        principal: &Principal,
+        method: Method,
+        path: &str,
+        body: &impl Serialize,
+        status: u16,
+    ) -> String {
+        let before = self.app().state().clone();
+        let bytes = serde_json::to_vec(body).unwrap();
+        let (got, answer) = self.send(principal, method, path, bytes, true).await;
+        let problem: Problem = serde_json::from_slice(&answer).unwrap();
+        assert_eq!(got.as_u16(), status, "{path}: {problem:?}");
+        assert_eq!(*self.app().state(), before, "{path}");
+        problem.detail
+    }
+
+    /// Makes the ledger longer by entries that say nothing.
+    pub async fn grow(&self, entries: u64) {
+        let record =
+            |size| Record::LedgerExported { by: "nobody".to_owned(), size, format: None, filter: None };
+        let held = self.app().lock("test").await;
+        let entries = (0..entries).map(|size| Entry::new("ledger", "to grow", record(size))).collect();
+        self.app().append(&held, &Caller::gateway("test"), entries).await.unwrap();
     }
 
     /// Lets the coordinator do what there is to do.
@@ -468,4 +517,12 @@ pub fn rival() -> Principal {
 
 pub fn auditor() -> Principal {
     client("auditor", Role::Auditor)
+}
+
+pub fn operator() -> Principal {
+    client("operator", Role::Operator)
+}
+
+pub fn council() -> Principal {
+    client("council", Role::Council)
 }

@@ -3,28 +3,29 @@
 //! | step | if it fails, or the machine stops here |
 //! |------|----------------------------------------|
 //! | 1 encode and check | nothing was touched; the drafts are refused |
-//! | 2 stage entries and tiles | files beyond the head, which no reader looks at; the batch may be tried again |
+//! | 2 stage entries and tiles | files beyond the head, which no reader looks at; the batch may be tried again (a full disk ends here) |
 //! | 3 fsync files and folders | an error leaves unknown what reached the disk: poisoned; at open the head is the old one and staged files go |
 //! | 4 read back, re-hash, sign | a bit that flipped between memory and disk is never signed; the batch may be tried again |
 //! | 5 write `head.note.tmp`, fsync it, read it back | the head is untouched; the batch may be tried again, except after a failed fsync: poisoned |
 //! | 6 rename it to `head.note`, fsync the folder | the batch is in or it is not, and only a reload tells: poisoned |
 //! | **the batch is now part of the ledger** | |
-//! | 7 publish `checkpoint` | readers see the previous head, which is still true; written again with the next head or at open |
-//! | 8 index | the index is given up; queries read the entries until it is rebuilt at open |
-//! | 9 remove superseded partial tiles | they stay until the next open |
-//! | 10 acknowledge | the caller does not learn of a success that a reload will show |
+//! | 7 remember the head outside the folder | a restored copy of the folder is noticed up to the head before; remembered with the next head or at open |
+//! | 8 publish `checkpoint` | readers see the previous head, which is still true; written again with the next head or at open |
+//! | 9 index | the index is given up; queries read the entries until it is rebuilt at open |
+//! | 10 remove superseded partial tiles | they stay until the next open |
+//! | 11 acknowledge | the caller does not learn of a success that a reload will show |
+//!
+//! `docs/ledger-faults.md` lists the outcome of each failure of each storage operation; `tests/fault_table.rs` makes them.
 
 use std::collections::BTreeMap;
 use std::io;
 
 use super::errors::{AppendError, StorageFailure};
-use super::statement_files::statement_path;
 use super::tail::Tail;
 use super::{HEAD, Ledger};
 use crate::bundle;
 use crate::checkpoint::Checkpoint;
 use crate::draft::{EntryDraft, Place};
-use crate::hash::Hash;
 use crate::leaf::Leaf;
 use crate::note::SignedNote;
 use crate::rotation::{LEDGER_KEY_ROTATED, RotationError};
@@ -43,8 +44,6 @@ struct Batch {
     files: BTreeMap<TilePath, Vec<u8>>,
     /// Partial tiles that the staged files replace.
     superseded: Vec<TilePath>,
-    /// Statements that the entries name.
-    statements: Vec<Hash>,
     leaves: Vec<Leaf>,
 }
 
@@ -81,13 +80,18 @@ impl Ledger {
 
         self.tail = batch.tail;
         self.heads.keep(std::mem::replace(&mut self.note, note));
+        batch.files.iter().for_each(|(path, bytes)| self.sealed.note(path, bytes));
         for leaf in &batch.leaves {
             // An unreadable enrolment is the entry's own defect: its keys are simply not known. The auditor reports it.
             let _ = self.keys.note(leaf);
             let _ = self.log_keys.note(leaf);
+            if let Some(digest) = leaf.statement {
+                self.statements.entry(digest).or_insert(leaf.seq);
+            }
         }
-        self.unpublished = self.publish().is_err();
         let head = self.head();
+        self.last_head.note(&head);
+        self.unpublished = self.publish().is_err();
         self.index.add(&batch.leaves, &head);
         for path in batch.superseded {
             let _ = self.storage.remove(&path.to_string());
@@ -118,8 +122,7 @@ impl Ledger {
         let after = tail.partial_files();
         let superseded = before.keys().filter(|path| !after.contains_key(path)).copied().collect();
         files.extend(after.into_iter().filter(|(path, _)| !before.contains_key(path)));
-        let statements = leaves.iter().filter_map(|leaf| leaf.statement).collect();
-        Ok(Batch { tail, files, superseded, statements, leaves })
+        Ok(Batch { tail, files, superseded, leaves })
     }
 
     /// Steps 2 and 3.
@@ -131,9 +134,7 @@ impl Ledger {
                 return Err(AppendError::NotStored(StorageFailure::of("write", &path)(error)));
             }
         }
-        // The statements were durable when they were stored; this covers one that an earlier process left half done.
-        let statements = batch.statements.iter().map(statement_path);
-        for path in batch.files.keys().map(ToString::to_string).chain(statements) {
+        for path in batch.files.keys().map(ToString::to_string) {
             let synced = self.storage.sync_file(&path);
             self.certain("make durable", &path, synced)?;
         }

@@ -6,6 +6,7 @@ use crate::checkpoint::CheckpointError;
 use crate::draft::DraftError;
 use crate::hash::Hash;
 use crate::leaf::LeafError;
+use crate::origin::Origin;
 use crate::rotation::RotationError;
 use crate::signer::SignerError;
 use crate::witness::LineError;
@@ -26,7 +27,7 @@ pub struct Damage {
 
 /// A storage operation failed.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot {operation} {file}: {source}")]
+#[error("cannot {operation} {file}: {source}{}", what_to_do(source))]
 pub struct StorageFailure {
     /// What was tried.
     pub operation: &'static str,
@@ -37,6 +38,12 @@ pub struct StorageFailure {
 }
 
 impl StorageFailure {
+    /// Whether there was no space left.
+    #[must_use]
+    pub fn is_disk_full(&self) -> bool {
+        is_disk_full(&self.source)
+    }
+
     /// Says what was tried, for `map_err`.
     pub(super) fn of(
         operation: &'static str,
@@ -44,6 +51,22 @@ impl StorageFailure {
     ) -> impl FnOnce(io::Error) -> Self {
         let file = file.to_string();
         move |source| Self { operation, file, source }
+    }
+}
+
+/// Whether an operation failed for want of space.
+pub(super) fn is_disk_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+    )
+}
+
+fn what_to_do(error: &io::Error) -> &'static str {
+    if is_disk_full(error) {
+        ". The disk or the quota is full: make space on the ledger's volume; no restart is needed"
+    } else {
+        ""
     }
 }
 
@@ -76,9 +99,57 @@ pub enum OpenError {
     /// The stored entries or tiles don't lead to the signed head.
     #[error(transparent)]
     Damaged(#[from] Damage),
+    /// An older copy of the folder, such as a backup: entries that were acknowledged are missing.
+    #[error(
+        "the ledger ends at {found} entries, but {seen} were acknowledged ({path} remembers it): the folder is an \
+         older copy. Restore the newer one. If that is lost for good, the entries after {found} are: tell every site, \
+         then remove {path}"
+    )]
+    RolledBack {
+        /// The file that remembers.
+        path: String,
+        /// Entries when it was last written.
+        seen: u64,
+        /// Entries in the folder.
+        found: u64,
+    },
+    /// Another history under the same name and key.
+    #[error(
+        "the ledger's first {seen} entries are not those that were acknowledged ({path} remembers their root): \
+         somebody wrote another history with this ledger's key. Restore the folder whose witnesses' cosignatures \
+         verify, and find out who has the key"
+    )]
+    Forked {
+        /// The file that remembers.
+        path: String,
+        /// Entries when it was last written.
+        seen: u64,
+    },
+    /// The file that remembers the last head belongs to another log.
+    #[error("{path} remembers a head of the log {origin}; configure another file, or the right ledger")]
+    SeenOfOtherLog {
+        /// The file.
+        path: String,
+        /// The log it is for.
+        origin: Origin,
+    },
+    /// The file that remembers the last head holds something else.
+    #[error("{path} does not hold a head; if the ledger's folder is certainly the newest, remove the file")]
+    SeenMalformed {
+        /// The file.
+        path: String,
+    },
     /// A file operation failed.
     #[error(transparent)]
     Storage(#[from] StorageFailure),
+}
+
+impl AppendError {
+    /// Whether there was no space left: nothing was appended, and it works again when there is.
+    #[must_use]
+    pub fn is_disk_full(&self) -> bool {
+        matches!(self, Self::NotStored(failure) if failure.is_disk_full())
+    }
 }
 
 /// Why entries were not appended.

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::errors::{Damage, ExportError, ReadError, StorageFailure};
 use super::statement_files::statement_path;
+use super::witnessed::WITNESSED;
 use super::{CHECKPOINT, Ledger};
 use crate::storage::{FileStorage, Storage};
 use crate::tiles::tiles_of;
@@ -32,6 +33,14 @@ impl Ledger {
         if !target.list("").map_err(StorageFailure::of("list", &shown))?.is_empty() {
             return Err(ExportError::NotEmpty { folder: shown.to_string() });
         }
+        self.export_on(&mut target)
+    }
+
+    /// Copies the ledger as of now onto an empty storage; see [`Ledger::export`].
+    ///
+    /// # Errors
+    /// [`ExportError`], except that the storage is not checked to be empty.
+    pub fn export_on(&self, target: &mut dyn Storage) -> Result<Exported, ExportError> {
         let entries = self.tail.size();
         let mut exported = Exported { entries, files: 0, bytes: 0 };
         let mut copy = |path: &str, bytes: &[u8]| {
@@ -50,6 +59,9 @@ impl Ledger {
                 let envelope = self.get_statement(&digest)?.ok_or_else(|| missing(&path, leaf.seq))?;
                 copy(&path, &envelope.to_bytes())?;
             }
+        }
+        if let Some(note) = self.witnessed_note() {
+            copy(WITNESSED, note.to_string().as_bytes())?;
         }
         // Last, so that a copy cut short has no checkpoint and verifies as nothing.
         copy(CHECKPOINT, self.checkpoint_note().as_bytes())?;

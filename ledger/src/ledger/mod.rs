@@ -1,20 +1,26 @@
 //! The ledger: one writer over one folder, files as the truth, the index as a cache.
 
 mod append;
+mod batch;
 mod cosign;
 mod errors;
 mod export;
 mod filter;
 mod index;
+mod key_sum;
+mod last_head;
 mod lock;
 mod query;
 mod read;
 mod recover;
+mod reserve;
 mod rotate;
+mod sealed;
 mod statement_files;
 mod tail;
 mod witnessed;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -25,17 +31,22 @@ pub use export::Exported;
 pub use filter::Filter;
 pub use index::IndexState;
 pub use read::Leaves;
+pub use reserve::ReserveState;
 pub use witnessed::Quorum;
 
 use crate::checkpoint::Checkpoint;
 use crate::enrolment::EnrolledKeys;
+use crate::hash::Hash;
 use crate::note::{SignatureType, SignedNote, VerifierKey};
 use crate::origin::Origin;
 use crate::rotation::LogKeys;
 use crate::signer::LogSigner;
 use crate::storage::{FileStorage, Storage};
 use index::IndexSlot;
+use last_head::LastHead;
 use lock::FolderLock;
+use reserve::Reserve;
+use sealed::Sealed;
 use tail::Tail;
 use witnessed::Heads;
 
@@ -57,6 +68,12 @@ pub struct LedgerOptions {
     pub software: String,
     /// Whether to keep a query index; without one, queries read the entries.
     pub index: bool,
+    /// Bytes of disk space kept back for the operator's last entries when the disk is full; 0 for none. 64 MiB are
+    /// enough for thousands of entries.
+    pub reserve_bytes: u64,
+    /// A file outside the ledger's folder, and outside its backups, that remembers the last head: a ledger that is
+    /// older than it, or has another history, does not open.
+    pub seen: Option<PathBuf>,
 }
 
 /// An open ledger: the single writer of its folder. Closing needs no ceremony; killing it loses nothing acknowledged.
@@ -66,11 +83,16 @@ pub struct Ledger {
     signer: Box<dyn LogSigner>,
     software: String,
     tail: Tail,
+    sealed: Sealed,
     note: SignedNote,
+    /// The statements that entries name, with the first entry that names each.
+    statements: BTreeMap<Hash, u64>,
     keys: EnrolledKeys,
     log_keys: LogKeys,
     heads: Heads,
     index: IndexSlot,
+    reserve: Option<Reserve>,
+    last_head: LastHead,
     /// The file `checkpoint` could not be written; tried again with the next head.
     unpublished: bool,
     /// A storage failure left unknown what is durable; nothing works any more.
@@ -81,8 +103,9 @@ pub struct Ledger {
 impl Ledger {
     /// Opens the ledger in the folder `dir`, or creates an empty one.
     ///
-    /// Everything is verified against the signed head: each entry, the chain, the tree and every tile. Whatever lies
-    /// beyond the head was never acknowledged and is discarded. Reads the whole ledger once.
+    /// Everything is verified against the signed head: each entry, the chain, the tree, every tile and every statement
+    /// that an entry names. Whatever lies beyond the head was never acknowledged and is discarded; the rest is made
+    /// durable. Reads the whole ledger once.
     ///
     /// # Errors
     /// [`OpenError`]; nothing has been changed unless the ledger verified.
@@ -91,10 +114,13 @@ impl Ledger {
             FileStorage::new(dir).map_err(StorageFailure::of("create the folder", &dir.display()))?;
         let lock = FolderLock::acquire(dir)?;
         let index_folder = options.index.then(|| dir.join(INDEX_FOLDER));
-        Self::open_with(Box::new(storage), index_folder, Some(lock), options)
+        let reserve = Reserve::open(dir.join(reserve::FILE), options.reserve_bytes);
+        let mut ledger = Self::open_with(Box::new(storage), index_folder, Some(lock), options)?;
+        ledger.reserve = reserve;
+        Ok(ledger)
     }
 
-    /// Opens a ledger on any storage, without a query index.
+    /// Opens a ledger on any storage, without a query index and without a reserve.
     ///
     /// # Errors
     /// As for [`Ledger::open`]. The caller makes sure that nobody else writes to the storage.
@@ -108,10 +134,16 @@ impl Ledger {
         lock: Option<FolderLock>,
         options: LedgerOptions,
     ) -> Result<Self, OpenError> {
-        let mut ledger = recover::load(storage, lock, options)?;
-        ledger.republish()?;
+        let (mut ledger, index_keys) = recover::load(storage, lock, options)?;
+        match ledger.republish() {
+            // `checkpoint` is also served from memory, and a full disk must not lock the readers out.
+            Err(OpenError::Storage(failure)) if failure.is_disk_full() => {}
+            done => done?,
+        }
+        let head = ledger.head();
+        ledger.last_head.establish(&head)?;
         if let Some(folder) = index_folder {
-            ledger.index = IndexSlot::open(&folder, &ledger);
+            ledger.index = IndexSlot::open(&folder, &ledger, index_keys);
         }
         Ok(ledger)
     }
@@ -156,6 +188,13 @@ impl Ledger {
     #[must_use]
     pub const fn checkpoint_lags(&self) -> bool {
         self.unpublished
+    }
+
+    /// Whether the file that remembers the last head ([`LedgerOptions::seen`]) lags behind it because it could not be
+    /// written.
+    #[must_use]
+    pub const fn seen_lags(&self) -> bool {
+        self.last_head.lags()
     }
 
     /// Whether a storage failure made the ledger refuse everything; restart the process.

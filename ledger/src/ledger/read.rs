@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 
 use super::errors::{Damage, ReadError, StorageFailure};
+use super::sealed::first_unlike;
 use super::witnessed::WITNESSED;
 use super::{CHECKPOINT, Ledger};
 use crate::bundle;
@@ -14,6 +15,8 @@ use crate::proof::{ConsistencyProof, InclusionProof, Subtrees};
 use crate::tiles::{TILE_WIDTH, TileKind, TilePath, decode_hashes, encode_hashes};
 use crate::tlog_proof::TlogProof;
 use crate::tree::root_of;
+
+const CHANGED: &str = "it is not what was verified when the ledger was opened";
 
 impl Ledger {
     /// Entry `index`, or `None` beyond the head.
@@ -124,16 +127,34 @@ impl Ledger {
 
     /// The bytes of an entry bundle as it stands at the head.
     fn bundle(&self, path: &TilePath) -> Result<Vec<u8>, ReadError> {
-        if path.is_full() { self.tile_file(path) } else { Ok(self.tail.bundle().to_vec()) }
+        if !path.is_full() {
+            return Ok(self.tail.bundle().to_vec());
+        }
+        let bytes = self.tile_file(path)?;
+        if self.sealed.is_bundle(path, &bytes) {
+            return Ok(bytes);
+        }
+        // It was verified when the ledger was opened or the entries appended, so it has changed since.
+        let hashes = self.hash_tile(&TilePath::full(TileKind::Hashes { level: 0 }, path.index()));
+        let position = hashes.map(|hashes| {
+            let whole = bundle::entries(&bytes).filter(Result::is_ok).count();
+            first_unlike(&bytes, &hashes).unwrap_or(whole)
+        });
+        let first_index = path.covers().start + position.unwrap_or_default() as u64;
+        Err(Damage { file: path.to_string(), first_index, what: CHANGED.to_owned() }.into())
     }
 
     /// The hashes of a tile as it stands at the head.
     fn hash_tile(&self, path: &TilePath) -> Result<Vec<Hash>, ReadError> {
-        if let (TileKind::Hashes { level }, false) = (path.kind(), path.is_full()) {
+        let TileKind::Hashes { level } = path.kind() else {
+            return Err(damage(path, "it is not a tile of hashes"));
+        };
+        if !path.is_full() {
             return Ok(self.tail.frontier().partial_hashes(level).to_vec());
         }
-        let hashes = decode_hashes(&self.tile_file(path)?).filter(|all| all.len() as u64 == TILE_WIDTH);
-        hashes.ok_or_else(|| damage(path, "it does not hold 256 hashes"))
+        let hashes = decode_hashes(&self.tile_file(path)?);
+        let verified = hashes.filter(|hashes| self.sealed.is_hash_tile(level, path.index(), hashes));
+        verified.ok_or_else(|| damage(path, CHANGED))
     }
 
     fn tile_file(&self, path: &TilePath) -> Result<Vec<u8>, ReadError> {

@@ -26,7 +26,11 @@ impl Ledger {
         draft: EntryDraft,
         now: Timestamp,
     ) -> Result<u64, AppendError> {
-        let (old_vkey, new_vkey) = self.log_keys.check(authorisation)?;
+        let (change, old_vkey, new_vkey) = self.log_keys.check(authorisation)?;
+        // Beyond the head, or unreadable: no history of this ledger either.
+        if self.root_at(change.trusted_size).ok() != Some(change.trusted_root) {
+            return Err(RotationError::OtherHistory { size: change.trusted_size }.into());
+        }
         if *new_vkey.public() != next.public() {
             return Err(RotationError::NotALogKey { key: next.public().to_string() }.into());
         }

@@ -44,23 +44,25 @@ impl Ledger {
         Ok(digest)
     }
 
-    /// The statement with this digest, or `None` if there is none.
+    /// The statement with this digest, or `None` if there is none (a damaged one that no entry names counts as none:
+    /// it can be stored again).
     ///
     /// # Errors
-    /// [`ReadError`] if it can't be read or is damaged.
+    /// [`ReadError`] if it can't be read, or if an entry names it and it is missing or damaged.
     pub fn get_statement(&self, digest: &Hash) -> Result<Option<Envelope>, ReadError> {
         self.readable()?;
         let path = statement_path(digest);
-        let Some(bytes) = self.storage.read(&path).map_err(StorageFailure::of("read", &path))? else {
-            return Ok(None);
-        };
-        let intact = Envelope::parse(&bytes).ok().filter(|_| Hash::of(&bytes) == *digest);
-        let damage = || Damage {
-            file: path,
-            first_index: 0,
-            what: "it does not have the digest it is named by".into(),
-        };
-        Ok(Some(intact.ok_or_else(damage)?))
+        let bytes = self.storage.read(&path).map_err(StorageFailure::of("read", &path))?;
+        let found = bytes.is_some();
+        let intact = bytes.filter(|bytes| Hash::of(bytes) == *digest).map(|bytes| Envelope::parse(&bytes));
+        match (intact, self.statements.get(digest)) {
+            (Some(Ok(statement)), _) => Ok(Some(statement)),
+            (_, None) => Ok(None),
+            (_, Some(first)) => {
+                let what = if found { "it does not have the digest it is named by" } else { "it is missing" };
+                Err(Damage { file: path, first_index: *first, what: what.to_owned() }.into())
+            }
+        }
     }
 
     /// Whether an intact statement with this digest is stored.

@@ -5,7 +5,9 @@
 //! text, because this crate knows no protocol types; times are Unix seconds; amounts are decimal strings; there are
 //! no floats. Whatever could outgrow a leaf travels as a [`Document`]: inline while small, else a blob's digest.
 
-use serde::{Deserialize, Serialize};
+use serde::de::value::{BorrowedStrDeserializer, MapDeserializer};
+use serde::de::{Error, IntoDeserializer, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, forward_to_deserialize_any};
 use serde_json::{Map, Value};
 
 use crate::hash::Hash;
@@ -14,6 +16,7 @@ mod document;
 mod parts;
 #[cfg(feature = "schema")]
 pub mod schema;
+mod spelling;
 
 pub use document::{Document, MAX_INLINE_BYTES};
 pub use parts::{
@@ -90,6 +93,8 @@ records! {
         roles: Vec<String>,
         /// Its public key (PEM), which signs its token requests.
         public_key: String,
+        /// The commitment to the person who answers for it, whose name and address can be erased.
+        #[serde(default, skip_serializing_if = "Option::is_none")] contact: Option<Hash>,
     }
     /// A rounds policy came into force.
     PolicySet = "policy.set" {
@@ -387,8 +392,13 @@ records! {
     LedgerExported = "ledger.exported" {
         /// Who.
         by: String,
-        /// How many entries the copy holds.
+        /// How many entries the copy was taken from, counted from the first.
         size: u64,
+        /// In which form: `files` (checkpoint, tiles and statements) or `ndjson`; absent in older entries, which were all
+        /// `files`.
+        #[serde(default, skip_serializing_if = "Option::is_none")] format: Option<String>,
+        /// Which of them, as the query that asked for them; absent for all.
+        #[serde(default, skip_serializing_if = "Option::is_none")] filter: Option<String>,
     }
     /// The key that signs the ledger's checkpoints was replaced, on the authority of the consortium root.
     LedgerKeyRotated = "ledger.key-rotated" {
@@ -571,12 +581,59 @@ impl Record {
         if !Self::ACTIONS.contains(&action) {
             return Err(RecordError::UnknownAction { action: action.to_owned() });
         }
-        let tagged = Map::from_iter([
-            ("action".to_owned(), Value::String(action.to_owned())),
-            ("record".to_owned(), record.clone()),
-        ]);
-        serde_json::from_value(Value::Object(tagged))
-            .map_err(|source| RecordError::Malformed { action: action.to_owned(), source })
+        let malformed = |source| RecordError::Malformed { action: action.to_owned(), source };
+        let tagged = [("action", Part::Action(action)), ("record", Part::Record(record))];
+        let tagged = MapDeserializer::new(tagged.into_iter());
+        let parsed = Self::deserialize(tagged).map_err(malformed)?;
+        // serde takes other spellings too: fields as a list, a name as an object, an absent field as null.
+        if spelling::is_written_as(&parsed, record) {
+            Ok(parsed)
+        } else {
+            Err(malformed(Error::custom("it is spelled otherwise than it would be written")))
+        }
+    }
+}
+
+/// A member of the object that [`Record`] is read from; borrowed, since every entry of a log is read this way.
+enum Part<'a> {
+    Action(&'a str),
+    Record(&'a Value),
+}
+
+impl<'de> IntoDeserializer<'de, serde_json::Error> for Part<'de> {
+    type Deserializer = Self;
+
+    fn into_deserializer(self) -> Self {
+        self
+    }
+}
+
+impl<'de> Deserializer<'de> for Part<'de> {
+    type Error = serde_json::Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
+        match self {
+            Self::Action(action) => visitor.visit_borrowed_str(action),
+            Self::Record(record) => record.deserialize_any(visitor),
+        }
+    }
+
+    /// The action is the name of a variant.
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
+        match self {
+            Self::Action(action) => visitor.visit_enum(BorrowedStrDeserializer::new(action)),
+            Self::Record(record) => record.deserialize_enum(name, variants, visitor),
+        }
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
+        newtype_struct seq tuple tuple_struct map struct identifier ignored_any
     }
 }
 

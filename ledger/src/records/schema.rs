@@ -46,7 +46,7 @@ fn leaf(action: &str, variant: &Value, definitions: &Value) -> Value {
         "action": { "const": action },
         "object": text("What it happened to."),
         "old": digest("Digest of the value before; null where there was none."),
-        "new": digest("Digest of the value after; where null, the record is the value."),
+        "new": digest("Digest of the value after: of what `object` names, else of the record's canonical JSON. Null only in entries of early versions, where the record is the value."),
         "reason": text("Why."),
         "request_id": text("Identifier of the request that caused it."),
         "policy": digest("Digest of the policy under which it was allowed."),

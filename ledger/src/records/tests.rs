@@ -55,7 +55,9 @@ fn every_record_reads_back_from_action_and_object() {
 fn refuses_unknown_actions_and_fields() {
     let unknown = Record::parse("job.deleted", &json!({"job": "job-1"})).unwrap_err();
     assert!(matches!(unknown, RecordError::UnknownAction { .. }));
-    for bad in [json!({"job": "job-1", "by": "me"}), json!({}), json!({"job": 1}), json!([])] {
+    for bad in
+        [json!({"job": "job-1", "by": "me"}), json!({}), json!({"job": 1}), json!([]), json!(["job-1"])]
+    {
         let refused = Record::parse("job.started", &bad).unwrap_err().to_string();
         assert!(refused.starts_with("the record of `job.started` is malformed"), "{refused}");
     }

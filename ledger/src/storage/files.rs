@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 use super::Storage;
 
 /// A folder; remembers which sub-folders have names that are not yet durable.
+///
+/// All that exist are remembered to begin with: a process that was killed may have left names in them that programs see
+/// and a power cut takes away, and what is built on them must not go with them.
 #[derive(Debug)]
 pub struct FileStorage {
     root: PathBuf,
@@ -22,7 +25,23 @@ impl FileStorage {
     pub fn new(root: &Path) -> io::Result<Self> {
         let mut storage = Self { root: root.to_path_buf(), unsynced_folders: BTreeSet::new() };
         storage.create_folders(root)?;
+        storage.name_changed(root);
+        let mut pending = vec![root.to_path_buf()];
+        while let Some(folder) = pending.pop() {
+            for entry in fs::read_dir(&folder)? {
+                let entry = entry?;
+                if entry.file_type()?.is_dir() {
+                    pending.push(entry.path());
+                }
+            }
+            storage.unsynced_folders.insert(folder);
+        }
         Ok(storage)
+    }
+
+    /// The folders whose names the next [`Storage::sync_names`] makes durable.
+    pub fn unsynced_folders(&self) -> impl Iterator<Item = &Path> {
+        self.unsynced_folders.iter().map(PathBuf::as_path)
     }
 
     /// The folder.
@@ -113,10 +132,18 @@ impl Storage for FileStorage {
 
     fn remove(&mut self, path: &str) -> io::Result<()> {
         let path = self.root.join(path);
-        self.name_changed(&path);
-        match fs::remove_file(path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => self.name_changed(&path),
         }
+        // A folder of partial tiles ends with its last file; without this, a long ledger has thousands of empty ones.
+        let folder = path.parent().filter(|folder| *folder != self.root);
+        if let Some(folder) = folder
+            && fs::remove_dir(folder).is_ok()
+        {
+            self.unsynced_folders.remove(folder);
+            self.name_changed(folder);
+        }
+        Ok(())
     }
 }

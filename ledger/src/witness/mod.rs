@@ -159,7 +159,9 @@ impl WitnessState {
         let StoredState { version: 1, origin, size, root } = stored else {
             return Err(WitnessError::StoredState);
         };
-        Ok(Self(Checkpoint { origin, size, root }))
+        let state = Self(Checkpoint { origin, size, root });
+        // One spelling only: whatever else serde would take was not written by this module.
+        if state.to_bytes() == bytes { Ok(state) } else { Err(WitnessError::StoredState) }
     }
 }
 

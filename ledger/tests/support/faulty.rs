@@ -80,6 +80,17 @@ impl FaultyStorage {
         Self(Arc::new(Mutex::new(fresh)))
     }
 
+    /// The operation that the fault hit, if it was reached.
+    pub fn failed(&self) -> Option<String> {
+        let files = self.files();
+        files.fault.and_then(|(at, _)| files.operations.get(at).cloned())
+    }
+
+    /// All files as programs see them.
+    pub fn contents(&self) -> BTreeMap<String, Vec<u8>> {
+        self.files().seen.clone()
+    }
+
     pub fn paths(&self) -> Vec<String> {
         self.files().seen.keys().cloned().collect()
     }

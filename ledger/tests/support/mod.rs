@@ -2,13 +2,17 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part")]
 
+pub mod chance;
 pub mod faulty;
+pub mod oracle;
+pub mod power;
 
 use konclave_ledger::note::SignatureType;
 use konclave_ledger::statements::{self, ConsentDecision, ConsentStatement};
-use konclave_ledger::witness::WitnessSigner;
+use konclave_ledger::witness::{WitnessSigner, WitnessState};
 use konclave_ledger::{
-    ClockSource, EntryDraft, Envelope, Hash, LedgerOptions, Origin, SigningKey, Timestamp, VerifierKey,
+    ClockSource, EntryDraft, Envelope, Hash, Ledger, LedgerOptions, Origin, SigningKey, Timestamp,
+    VerifierKey,
 };
 use serde_json::json;
 
@@ -20,7 +24,14 @@ pub fn origin() -> Origin {
 
 pub fn options(index: bool) -> LedgerOptions {
     let signer = SigningKey::from_seed(&LOG_SEED);
-    LedgerOptions { origin: origin(), signer: Box::new(signer), software: "konclave/0.1.0".into(), index }
+    LedgerOptions {
+        origin: origin(),
+        signer: Box::new(signer),
+        software: "konclave/0.1.0".into(),
+        index,
+        reserve_bytes: 0,
+        seen: None,
+    }
 }
 
 pub fn log_key() -> VerifierKey {
@@ -105,4 +116,13 @@ pub fn consented(site: &str, job: &str, statement: Hash) -> EntryDraft {
         record: json!({ "job": job }),
         ..EntryDraft::default()
     }
+}
+
+/// A witness's signature line for the ledger's current head.
+pub fn cosign_line(ledger: &Ledger, site: &str, seconds: u64) -> String {
+    let head = ledger.head();
+    let proof = ledger.consistency_proof(0, head.size).unwrap();
+    let seen = WitnessState::new(head.origin);
+    let seen = seen.advance(ledger.checkpoint_note().as_bytes(), &log_key(), &proof).unwrap();
+    seen.cosign(&witness(site), at(seconds)).line().to_string()
 }

@@ -128,6 +128,14 @@ vocabulary! {
         Cosign = "cosign",
         /// Export the whole ledger.
         ExportLedger = "export-ledger",
+        /// Read the opening of a commitment in the ledger: a person's name and address.
+        ReadOpening = "read-opening",
+        /// Erase the opening of a commitment in the ledger.
+        EraseOpening = "erase-opening",
+        /// Say that an entry is wrong, and what is right.
+        CorrectEntry = "correct-entry",
+        /// Hand in a signed review of the ledger.
+        RecordReview = "record-review",
         /// Read the platform's operating metrics.
         ReadMetrics = "read-metrics",
     }
@@ -181,7 +189,13 @@ impl Action {
             Self::ReadContribution => ResourceKind::Contribution,
             Self::ReadStatement => ResourceKind::Statement,
             Self::CreateDeposit | Self::ReadDeposit => ResourceKind::Deposit,
-            Self::ReadLedger | Self::Cosign | Self::ExportLedger => ResourceKind::Ledger,
+            Self::ReadLedger
+            | Self::Cosign
+            | Self::ExportLedger
+            | Self::CorrectEntry
+            | Self::RecordReview
+            | Self::ReadOpening
+            | Self::EraseOpening => ResourceKind::Ledger,
         }
     }
 

@@ -1,4 +1,4 @@
-"""The known updates of Konclave's tests (tests/tests/support/known.rs), so that a test can add up a sum by itself.
+"""The known updates of Konclave's tests (tests/tests/end_to_end/support/known.rs), so that a test can add up a sum by itself.
 
 Each coordinate is an integer multiple of the scale whose nearest 32-bit float is so close to it that stochastic rounding
 goes the other way with a probability below 1e-7.

@@ -7,8 +7,8 @@
 use std::collections::BTreeSet;
 
 use konclave_crypto::JobId;
-use konclave_ledger::Leaf;
 use konclave_ledger::records::Record;
+use konclave_ledger::{Leaf, Ledger, ReadError};
 use konclave_policies::authorization::{Action, Authorizer};
 
 use crate::auth::{Principal, may};
@@ -80,13 +80,39 @@ impl EntryAudience {
                 organisations.insert(organisation.clone());
                 Self::Organisations(organisations)
             }
-            // A correction is no wider known than what it corrects, which may be anybody's.
+            // A correction is for whom its subject is for, which only the ledger can tell: see `subject`.
             Record::ClientRevoked { .. }
             | Record::EntryCorrected { .. }
             | Record::LedgerExported { .. }
             | Record::OpeningErased { .. } => Self::Verifiers,
         }
     }
+}
+
+/// Corrections of corrections that are followed to what they are about.
+const MAX_CORRECTIONS: usize = 16;
+
+/// The stored entry that says who may read `stored`: itself; of a correction, what it corrects in the end, so that
+/// whoever may read a wrong entry may also read what is right.
+///
+/// # Errors
+/// [`ReadError`].
+pub fn subject(ledger: &Ledger, stored: &[u8]) -> Result<Vec<u8>, ReadError> {
+    let mut subject = stored.to_vec();
+    for _ in 0..MAX_CORRECTIONS {
+        let Some(corrected) = corrected_by(&subject) else { break };
+        subject = ledger.leaf_bytes(corrected)?.unwrap_or_default();
+    }
+    Ok(subject)
+}
+
+/// The entry that this one corrects, if it is a correction.
+fn corrected_by(stored: &[u8]) -> Option<u64> {
+    let leaf = Leaf::parse(stored).ok()?;
+    let Ok(Record::EntryCorrected { entry, .. }) = Record::parse(&leaf.action, &leaf.record) else {
+        return None;
+    };
+    Some(entry)
 }
 
 fn legal_entities<'a>(state: &State, sites: impl IntoIterator<Item = &'a String>) -> BTreeSet<String> {
@@ -132,7 +158,13 @@ impl EntryReader {
         }
     }
 
-    /// Whether it may read this stored entry. One that this version cannot read is for verifiers only.
+    /// Whether it may read every entry.
+    #[must_use]
+    pub const fn reads_all(&self) -> bool {
+        self.whole
+    }
+
+    /// Whether it may read the entry with this [`subject`]. One that this version cannot read is for verifiers only.
     #[must_use]
     pub fn reads(&self, stored: &[u8], state: &State) -> bool {
         if self.whole {

@@ -4,4 +4,4 @@ mod blobs;
 mod entries;
 
 pub use blobs::{EVALUATORS_ONLY, MEMBERS_ONLY};
-pub use entries::{EntryAudience, EntryReader};
+pub use entries::{EntryAudience, EntryReader, subject};

@@ -63,6 +63,8 @@ impl Log {
                 index: leaf.seq,
                 leaf_hash: leaf_hash(bytes),
                 leaf: String::from_utf8(bytes.clone()).unwrap(),
+                corrected_by: Vec::new(),
+                proof: None,
             })
             .collect()
     }

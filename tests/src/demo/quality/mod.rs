@@ -1,7 +1,7 @@
 //! What the encoding costs in model quality: the demonstration's federated training, averaged in several ways.
 //!
 //! Everything runs in one process, with the demonstration's data, split, model and settings, and the functions with which
-//! sites encode and gateways apply. Masks are left out, because they cancel exactly (`tests/tests/exact_sums.rs`), and so
+//! sites encode and gateways apply. Masks are left out, because they cancel exactly (`tests/tests/end_to_end/exact_sums.rs`), and so
 //! are the canary and the kills: every site is in every round. What is left to make a difference is the encoding.
 //!
 //! Two trainings that differ in the last bit part company after a few steps, so one run with and one without the encoding

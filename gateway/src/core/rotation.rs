@@ -1,0 +1,109 @@
+//! Changing the ledger's key at a start of the gateway.
+//!
+//! `konclave-gateway ledger rotate-key` lays the next key and the root's authorisation beside the present key. The next
+//! start appends the change and puts the next key in the present one's place. Stopped anywhere in between, the start
+//! after it goes on: whether the change is in the ledger, the ledger itself says.
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+
+use konclave_ledger::dsse::{DsseError, Envelope};
+use konclave_ledger::{AppendError, EntryDraft, Ledger, OpenError, SigningKey, Timestamp, TimestampError};
+use zeroize::Zeroizing;
+
+use super::Clock;
+use crate::folder::{Folder, SecretError, read_seed, sync_folder};
+
+/// Why the ledger's key was not changed. The gateway doesn't start with a change half done.
+#[derive(Debug, thiserror::Error)]
+pub enum RotateError {
+    /// The next key cannot be read.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// A file cannot be read or put in its place.
+    #[error("{path}: {source}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The authorisation is not an envelope.
+    #[error(
+        "{path} is not the authorisation of a key change: {source}; run `konclave-gateway ledger rotate-key` again"
+    )]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: DsseError,
+    },
+    /// The ledger did not take the change.
+    #[error(
+        "the ledger's key was not changed: {0}; correct it, or remove keys/ledger-next.key and keys/ledger-change.json"
+    )]
+    Refused(#[from] AppendError),
+    /// The clock cannot be read.
+    #[error("the clock cannot be read: {0}")]
+    Clock(#[from] TimestampError),
+    /// The ledger does not open with the next key either.
+    #[error(transparent)]
+    Open(#[from] Box<OpenError>),
+}
+
+/// Opens the ledger with its present key, carrying out a change of key that is laid out.
+pub(super) fn open_with_present_key(
+    folder: &Folder,
+    seed: &Zeroizing<[u8; 32]>,
+    clock: &Clock,
+    open: impl Fn(&Zeroizing<[u8; 32]>) -> Result<Ledger, OpenError>,
+) -> Result<Ledger, super::OpenError> {
+    let next = folder.next_ledger_key();
+    if !next.exists() {
+        return Ok(open(seed)?);
+    }
+    let next_seed = read_seed(&next).map_err(RotateError::from)?;
+    let ledger = match open(seed) {
+        Ok(mut ledger) => {
+            rotate(&mut ledger, folder, &next_seed, clock)?;
+            ledger
+        }
+        // The change is in the ledger already: only the files were not put in their places.
+        Err(OpenError::KeySuperseded { .. } | OpenError::Head(_)) => {
+            open(&next_seed).map_err(|error| RotateError::Open(Box::new(error)))?
+        }
+        Err(error) => return Err(error.into()),
+    };
+    put_in_place(folder)?;
+    tracing::warn!(key = %ledger.verifier_key(), "the ledger's key was changed; members learn it from the ledger");
+    Ok(ledger)
+}
+
+fn rotate(
+    ledger: &mut Ledger,
+    folder: &Folder,
+    next: &Zeroizing<[u8; 32]>,
+    clock: &Clock,
+) -> Result<(), RotateError> {
+    let path = folder.ledger_key_change();
+    let bytes = fs::read(&path).map_err(|source| RotateError::File { path: path.clone(), source })?;
+    let envelope = Envelope::parse(&bytes).map_err(|source| RotateError::Malformed { path, source })?;
+    let now = Timestamp::from_unix_millis(clock.unix_millis())?;
+    let draft = EntryDraft {
+        actor: "gateway".to_owned(),
+        role: "gateway".to_owned(),
+        reason: "the consortium root authorised another key".to_owned(),
+        request_id: "task/rotate-ledger-key".to_owned(),
+        ..EntryDraft::default()
+    };
+    ledger.rotate_key(Box::new(SigningKey::from_seed(next)), &envelope, draft, now)?;
+    Ok(())
+}
+
+/// The next key becomes the present one; the old one is gone with it.
+fn put_in_place(folder: &Folder) -> Result<(), RotateError> {
+    let (next, present) = (folder.next_ledger_key(), folder.ledger_key());
+    let moved = fs::rename(&next, present).and_then(|()| sync_folder(&folder.keys()));
+    moved.map_err(|source| RotateError::File { path: next, source })
+}

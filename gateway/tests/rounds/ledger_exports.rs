@@ -1,0 +1,159 @@
+//! The stream of entries with proofs: one head, bounded, recorded before the first byte, cut short visibly.
+
+use axum::http::{Method, StatusCode};
+use axum::response::Response;
+use futures_util::StreamExt;
+use konclave_gateway::auth::Principal;
+use konclave_gateway::core::MAX_EXPORTS;
+use konclave_ledger::records::Record;
+use konclave_ledger::{Checkpoint, Hash, InclusionProof, Leaf, VerifierKey, tree};
+use konclave_openapi::ledger::{EntryPage, ExportEnd, ExportHead, ExportedEntry};
+
+use crate::world::{World, auditor, council, developer, member, operator, site};
+
+/// Checks an export with nothing but the log's key: every leaf, every proof, the count. The entries and the head's size.
+fn verify(text: &str, key: &VerifierKey) -> (Vec<ExportedEntry>, u64) {
+    let mut lines = text.lines();
+    let head: ExportHead = serde_json::from_str(lines.next().unwrap()).unwrap();
+    let (checkpoint, _) = Checkpoint::verify(head.checkpoint.as_bytes(), key).unwrap();
+    assert_eq!(checkpoint.origin.as_str(), head.origin);
+    let end: ExportEnd = serde_json::from_str(lines.next_back().expect("the export was cut short")).unwrap();
+    let entries: Vec<ExportedEntry> = lines.map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(end.end, entries.len() as u64);
+    for entry in &entries {
+        let leaf = Leaf::parse(entry.leaf.as_bytes()).unwrap();
+        assert_eq!(leaf.seq, entry.index);
+        let proof = InclusionProof { index: entry.index, size: checkpoint.size, hashes: entry.proof.clone() };
+        proof.verify(&tree::leaf_hash(entry.leaf.as_bytes()), &checkpoint.root).unwrap();
+    }
+    for pair in entries.windows(2).filter(|pair| pair[0].index + 1 == pair[1].index) {
+        let next = Leaf::parse(pair[1].leaf.as_bytes()).unwrap();
+        assert_eq!(next.prev, Hash::of(pair[0].leaf.as_bytes()));
+    }
+    (entries, checkpoint.size)
+}
+
+async fn whole(answer: Response) -> String {
+    assert_eq!(answer.status(), StatusCode::OK);
+    assert_eq!(answer.headers()["content-type"], "application/x-ndjson");
+    assert_eq!(answer.headers()["cache-control"], "private, no-store");
+    let bytes = axum::body::to_bytes(answer.into_body(), usize::MAX).await.unwrap();
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+async fn export(world: &World, principal: &Principal, query: &str) -> Response {
+    world.answer(principal, &format!("/v1/ledger/export.ndjson{query}"), None).await
+}
+
+/// The records of the exports as streams, oldest first.
+async fn recorded(world: &World) -> Vec<(String, u64, Option<String>)> {
+    let (mut items, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let path = format!("/v1/ledger/entries?action=ledger.exported&limit=500{cursor}");
+        let page: EntryPage = world.get(&auditor(), &path).await;
+        items.extend(page.items);
+        let Some(next) = page.next_cursor else { break };
+        cursor = format!("&cursor={next}");
+    }
+    let records = items.iter().map(|entry| {
+        let leaf = Leaf::parse(entry.leaf.as_bytes()).unwrap();
+        Record::parse(&leaf.action, &leaf.record).unwrap()
+    });
+    let streams = records.filter_map(|record| {
+        let Record::LedgerExported { by, size, format, filter } = record else { return None };
+        (format.as_deref() == Some("ndjson")).then_some((by, size, filter))
+    });
+    streams.collect()
+}
+
+#[tokio::test]
+async fn an_export_read_slowly_is_the_ledger_at_one_moment() {
+    let world = World::new(5).await;
+    let key = world.app().ledger().ledger().verifier_key();
+    for _ in 0..3 {
+        world.grow(200).await;
+    }
+    let size = world.app().state().size;
+    let answer = export(&world, &auditor(), "").await;
+    // Recorded before anybody could read a byte of it.
+    assert_eq!(recorded(&world).await, [("auditor".to_owned(), size, None)]);
+    let mut body = answer.into_body().into_data_stream();
+    let mut text = String::new();
+    while let Some(part) = body.next().await {
+        let part = String::from_utf8(part.unwrap().to_vec()).unwrap();
+        // However long the ledger, only a little of it is in memory.
+        assert!(part.lines().count() <= 64 && part.ends_with('\n'));
+        text.push_str(&part);
+        // The ledger goes on meanwhile; nobody waits for a slow reader.
+        world.grow(10).await;
+        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+    }
+    let (entries, head) = verify(&text, &key);
+    assert_eq!((entries.len() as u64, head), (size, size));
+    assert!(entries.iter().zip(0..).all(|(entry, index)| entry.index == index));
+    // What is cut off has no end.
+    let cut: String = text.lines().take(100).collect::<Vec<_>>().join("\n");
+    assert!(serde_json::from_str::<ExportEnd>(cut.lines().last().unwrap()).is_err());
+}
+
+#[tokio::test]
+async fn an_export_holds_what_was_asked_for_and_its_record_says_so() {
+    let world = World::new(5).await;
+    let key = world.app().ledger().ledger().verifier_key();
+    world.grow(300).await;
+    world.request_job(1, vec![]).await;
+    let (enrolled, _) = verify(&whole(export(&world, &auditor(), "?action=site.enrolled").await).await, &key);
+    assert_eq!(enrolled.len(), 6);
+    let (two, _) = verify(
+        &whole(export(&world, &council(), "?site=site-2&since=2020-01-01T00%3A00%3A00Z").await).await,
+        &key,
+    );
+    assert_eq!(two.len(), 1);
+    let text = whole(export(&world, &operator(), "?object=nothing").await).await;
+    assert!(verify(&text, &key).0.is_empty());
+    let head: ExportHead = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+    assert_eq!(head.filter.object.as_deref(), Some("nothing"));
+    let by: Vec<_> =
+        recorded(&world).await.into_iter().map(|(by, _, filter)| (by, filter.unwrap())).collect();
+    let expected = [
+        ("auditor", "action=site.enrolled"),
+        ("council", "site=site-2&since=2020-01-01T00%3A00%3A00Z"),
+        ("operator", "object=nothing"),
+    ];
+    assert_eq!(by, expected.map(|(by, filter)| (by.to_owned(), filter.to_owned())));
+}
+
+#[tokio::test]
+async fn an_export_is_not_for_everyone_and_nothing_refused_is_recorded() {
+    let world = World::new(5).await;
+    let path = "/v1/ledger/export.ndjson";
+    for principal in [developer(), member(&site(1))] {
+        world.refuses(&principal, Method::GET, path, &(), 403).await;
+    }
+    for bad in ["since=yesterday", "proofs=true", "cursor=3", "round=one"] {
+        world.refuses(&auditor(), Method::GET, &format!("{path}?{bad}"), &(), 400).await;
+    }
+    // What cannot be recorded is not given.
+    let long = format!("{path}?object={}", "x".repeat(20_000));
+    world.refuses(&auditor(), Method::GET, &long, &(), 422).await;
+}
+
+#[tokio::test]
+async fn a_reader_that_goes_away_makes_room_for_the_next() {
+    let world = World::new(5).await;
+    world.grow(200).await;
+    let mut held = Vec::new();
+    for _ in 0..MAX_EXPORTS {
+        let mut body = export(&world, &auditor(), "").await.into_body().into_data_stream();
+        body.next().await.unwrap().unwrap();
+        held.push(body);
+    }
+    let before = world.app().state().exports.len();
+    let refused = export(&world, &council(), "").await;
+    assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(refused.headers()["retry-after"], "10");
+    assert_eq!(world.app().state().exports.len(), before);
+    held.pop();
+    let key = world.app().ledger().ledger().verifier_key();
+    verify(&whole(export(&world, &council(), "").await).await, &key);
+}
