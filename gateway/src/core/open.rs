@@ -147,6 +147,8 @@ impl App {
             config: options.config,
         }));
         app.record_beginning(vkey, &policy, options.rounds_policy).await?;
+        let quorum = app.state().witness_rules().quorum;
+        app.witnesses().asked_since(quorum, app.clock().unix_millis());
         Ok(app)
     }
 

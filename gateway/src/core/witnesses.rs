@@ -131,8 +131,8 @@ impl Witnesses {
         if old > candidate.size { newest } else { candidate.size }
     }
 
-    /// Since when so many are asked for.
-    fn asked_since(&self, quorum: u16, now_millis: u64) -> u64 {
+    /// Since when so many are asked for, as far as this process knows.
+    pub(super) fn asked_since(&self, quorum: u16, now_millis: u64) -> u64 {
         let mut kept = self.lock();
         if kept.asked.0 != quorum {
             kept.asked = (quorum, now_millis);
