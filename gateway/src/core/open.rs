@@ -113,7 +113,9 @@ impl App {
         let mut ledger =
             rotation::open_with_present_key(&folder, &options.ledger_seed, &options.clock, open)?;
         let state = replay(&ledger)?;
-        openings::erase_again(&Openings::at(&folder.openings()), &state)?;
+        let kept = Openings::at(&folder.openings());
+        kept.clear_unfinished()?;
+        openings::erase_again(&kept, &state)?;
         ledger.require_witnesses(state.witness_rules().quorum.into());
         let witnesses = Witnesses::new(&ledger, &state, options.clock.unix_millis());
         // Clears interrupted uploads: only now, under the ledger's lock, are they certainly no other process's.

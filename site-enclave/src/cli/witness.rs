@@ -206,7 +206,7 @@ fn compare_two(one: &Shown, other: &Shown, gateway: Option<&Gateway>) -> (Verdic
                 );
             };
             match gateway.proof(&old, &new) {
-                Err(error) if error.is_temporary() => {
+                Err(error) if error.is_temporary() || error.is_of_this_site() => {
                     (Verdict::NotCompared, format!("{names}: not compared: {error}"))
                 }
                 Err(error) => (

@@ -139,7 +139,9 @@ impl Witness {
                         Err(error) => (WRONG, error.to_string()),
                     }
                 }
-                Err(error) if error.is_temporary() => (NO_ANSWER, error.to_string()),
+                Err(error) if error.is_temporary() || error.is_of_this_site() => {
+                    (NO_ANSWER, error.to_string())
+                }
                 Err(error) => (WRONG, error.to_string()),
             },
         };

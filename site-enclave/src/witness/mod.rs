@@ -33,7 +33,7 @@ use konclave_ledger::note::{SignatureLine, SignedNote, VerifierKey};
 use konclave_ledger::proof::{ConsistencyProof, InclusionProof, ProofError};
 use konclave_ledger::tree::leaf_hash;
 use konclave_ledger::witness::{AddCheckpoint, Refusal, WitnessError, WitnessSigner};
-use konclave_ledger::{Hash, Timestamp};
+use konclave_ledger::{Cosignature, Hash, Timestamp};
 use konclave_openapi::ledger::CheckpointView;
 use konclave_openapi::witnesses::{KeyChangeView, WitnessesView};
 
@@ -195,7 +195,9 @@ impl Witness {
             return Ok(Look::Unchanged);
         }
         let own_key = self.signer.verifier_key();
-        if let Some(line) = request.checkpoint.signatures.iter().find(|line| own_key.claims(line)) {
+        // A line that only claims to be this site's is the gateway's invention, and must not be shown to others as its own.
+        let own = |line: &&SignatureLine| Cosignature::verify(line, self.head(), &own_key).is_ok();
+        if let Some(line) = request.checkpoint.signatures.iter().find(own) {
             self.keep_own(line.clone())?;
             return Ok(Look::Unchanged);
         }
