@@ -6,7 +6,10 @@
     missing_docs,
     unreachable_pub,
     clippy::unwrap_used,
-    clippy::cast_precision_loss,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
     reason = "a bench stops at the first surprise"
 )]
 
