@@ -35,7 +35,7 @@ BENCH ?= default
 PEER ?=
 PEER_PYTHON ?= python3.12
 
-.PHONY: help setup build demo quality test test-rust test-api test-second torture mutants simulate vectors scale fuzz lint lint-quick arrows lint-deny bench bench-ledger bench-audit audit-static openapi clean distclean
+.PHONY: help setup build demo quality test test-rust test-api test-second torture mutants simulate vectors schemas scale fuzz lint lint-quick arrows lint-deny bench bench-ledger bench-audit audit-static openapi clean distclean
 
 help: ## List the tasks
 	@echo 'make TASK, where TASK is one of:'
@@ -97,6 +97,9 @@ vectors: ## Write crypto/vectors/ and ledger/vectors/ anew after a change of the
 	PYTHONPATH=third_party/second-client/packages $(PYTHON) crypto/vectors/generate.py
 	$(CARGO) test --locked -p konclave-crypto --test vectors -- --ignored write
 	$(PYTHON) ledger/vectors/generate.py
+
+schemas: ## Write ledger/schemas/ anew after a change of the records
+	$(CARGO) test --locked --workspace --test schemas -- --ignored write
 
 fuzz: ## Run the fuzz targets for SECONDS each, on the stable compiler: [SECONDS=60] [ONLY='ledger crypto/setup']
 	@scripts/fuzz.sh '$(CARGO)' '$(if $(filter command line,$(origin SECONDS)),$(SECONDS),60)' $(ONLY)

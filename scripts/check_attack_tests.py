@@ -7,7 +7,7 @@ import pathlib
 import re
 import sys
 
-HEADING = "## Attacks on a round, and their tests"
+HEADINGS = ("## Attacks on a round, and their tests", "## Attacks on the ledger, and their tests")
 FOLDERS = {
     "crypto": ["crypto/src", "crypto/tests"],
     "gateway": ["gateway/src", "gateway/tests"],
@@ -30,11 +30,14 @@ def tests_of(root: pathlib.Path, crate: str) -> set[str]:
 def attacks(root: pathlib.Path) -> dict[str, list[tuple[str, str]]]:
     """The attacks of SECURITY.md, each with its tests as crate and function."""
     text = (root / "SECURITY.md").read_text(encoding="utf-8")
-    if HEADING not in text:
-        sys.exit(f"SECURITY.md has no section {HEADING!r}")
-    section = text.split(HEADING, 1)[1].split("\n## ", 1)[0]
-    rows = [line for line in section.splitlines() if line.startswith("|")][2:]
-    return {row.strip("|").split("|")[0].strip(): re.findall(r"`(\w+): (\w+)`", row) for row in rows}
+    found: dict[str, list[tuple[str, str]]] = {}
+    for heading in HEADINGS:
+        if heading not in text:
+            sys.exit(f"SECURITY.md has no section {heading!r}")
+        section = text.split(heading, 1)[1].split("\n## ", 1)[0]
+        rows = [line for line in section.splitlines() if line.startswith("|")][2:]
+        found |= {row.strip("|").split("|")[0].strip(): re.findall(r"`(\w+): (\w+)`", row) for row in rows}
+    return found
 
 
 def main() -> int:

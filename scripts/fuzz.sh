@@ -38,7 +38,7 @@ for manifest in */fuzz/Cargo.toml; do
         FUZZ_CORPUS=$PWD/target/fuzz/$crate/corpus "$cargo" test --quiet --locked -p "$package" --test fuzz_targets -- --ignored write_seeds
     fi
     # With --target the flags leave build scripts alone.
-    CARGO_TARGET_DIR=$build RUSTFLAGS=$coverage "$cargo" build --quiet --release --locked --target "$host" --manifest-path "$manifest" --bins
+    CARGO_TARGET_DIR=$build RUSTFLAGS=$coverage "$cargo" build --quiet --release --target "$host" --manifest-path "$manifest" --bins
     for source in "$crate"/fuzz/fuzz_targets/*.rs; do
         target=$(basename "$source" .rs)
         wanted "$crate" "$target" "$@" || continue

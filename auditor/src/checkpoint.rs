@@ -9,7 +9,7 @@ use crate::log_keys::LogIdentity;
 use crate::report::{Cosigned, Defect, Report};
 use crate::verify::VerifyOptions;
 
-const FILE: &str = "checkpoint";
+pub(crate) const FILE: &str = "checkpoint";
 
 /// Reads the checkpoint without checking signatures, so that the walk knows how far to go.
 pub(crate) fn read(
@@ -61,53 +61,51 @@ pub(crate) fn check_signature(
     Ok(())
 }
 
-/// Checks every line that is not the log's. The ledger takes cosignatures only from enrolled witnesses, so any other
-/// line was put there, or changed, later.
-pub(crate) fn check_cosignatures(
+/// The witnesses whose lines under a note are right. The ledger takes cosignatures only from enrolled witnesses, so any
+/// other line was put there, or changed, later.
+pub(crate) fn cosigners(
+    file: &str,
     checkpoint: &Checkpoint,
     note: &SignedNote,
     keys: &EnrolledKeys,
     identity: &LogIdentity,
-    options: &VerifyOptions,
     report: &mut Report,
-) {
-    let whole = 0..report.size;
+) -> Vec<Cosigned> {
+    let mut found: Vec<Cosigned> = Vec::new();
+    let mut wrong = |detail: String| report.add(Defect::Cosignature, file, 0..checkpoint.size, detail);
     for line in &note.signatures {
         if let Some(key) = identity.keys_for(line).next() {
             // Right after a change of key the head carries both signatures.
             if key.public().verify(note.text.as_bytes(), &line.signature).is_err() {
-                let detail = format!("the signature by the log's key {key} is wrong");
-                report.add(Defect::Cosignature, FILE, whole.clone(), detail);
+                wrong(format!("the signature by the log's key {key} is wrong"));
             }
             continue;
         }
         match keys.check_cosignature(line, checkpoint) {
             Some(Ok(cosignature)) => {
                 let witness = cosignature.witness().to_string();
-                if report.cosignatures.iter().any(|known| known.witness == witness) {
-                    report.add(
-                        Defect::Cosignature,
-                        FILE,
-                        whole.clone(),
-                        format!("{witness} has cosigned twice"),
-                    );
+                if found.iter().any(|known| known.witness == witness) {
+                    wrong(format!("{witness} has cosigned twice"));
                 } else {
-                    report.cosignatures.push(Cosigned { witness, unix_seconds: cosignature.unix_seconds() });
+                    found.push(Cosigned { witness, unix_seconds: cosignature.unix_seconds() });
                 }
             }
-            Some(Err(error)) => report.add(Defect::Cosignature, FILE, whole.clone(), error.to_string()),
-            None => {
-                let detail = format!(
-                    "the signature line of {} (key id {}) is by no enrolled key",
-                    line.name, line.key_id
-                );
-                report.add(Defect::Cosignature, FILE, whole.clone(), detail);
-            }
+            Some(Err(error)) => wrong(error.to_string()),
+            None => wrong(format!(
+                "the signature line of {} (key id {}) is by no enrolled key",
+                line.name, line.key_id
+            )),
         }
     }
-    let found = report.cosignatures.len();
-    if found < options.quorum {
-        let detail = format!("{found} valid cosignatures, {} asked for", options.quorum);
-        report.add(Defect::Quorum, FILE, whole, detail);
+    found
+}
+
+/// Whether enough witnesses cosigned the checkpoint, or the witnessed head beside it.
+pub(crate) fn check_quorum(quorum: usize, report: &mut Report) {
+    let of_the_witnessed = report.witnessed.as_ref().map_or(0, |witnessed| witnessed.cosignatures.len());
+    let found = report.cosignatures.len().max(of_the_witnessed);
+    if found < quorum {
+        let detail = format!("{found} valid cosignatures, {quorum} asked for");
+        report.add(Defect::Quorum, FILE, 0..report.size, detail);
     }
 }

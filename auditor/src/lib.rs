@@ -42,6 +42,7 @@ mod text;
 mod tiles;
 mod verify;
 mod witness;
+mod witnessed;
 
 pub use client_key::{ClientKey, ClientKeyError};
 pub use diff::{Added, ComparedHead, Difference, Older, Verdict, diff};

@@ -85,6 +85,15 @@ pub struct Cosigned {
     pub unix_seconds: u64,
 }
 
+/// The head that a quorum cosigned.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Witnessed {
+    /// How many entries it covers.
+    pub size: u64,
+    /// The valid cosignatures under it.
+    pub cosignatures: Vec<Cosigned>,
+}
+
 /// The result of an audit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Report {
@@ -110,6 +119,8 @@ pub struct Report {
     pub consortium_root_source: KeySource,
     /// Valid cosignatures.
     pub cosignatures: Vec<Cosigned>,
+    /// The newest head that a quorum cosigned, if the copy holds one.
+    pub witnessed: Option<Witnessed>,
     /// Witness keys that the log has enrolled.
     pub witnesses_enrolled: u64,
     /// Entries whose hash, place and chain were checked.
@@ -142,6 +153,7 @@ impl Report {
             consortium_root: None,
             consortium_root_source: KeySource::None,
             cosignatures: Vec::new(),
+            witnessed: None,
             witnesses_enrolled: 0,
             entries_checked: 0,
             tiles_checked: 0,
@@ -280,6 +292,10 @@ impl fmt::Display for Report {
             witnesses.len(),
             self.witnesses_enrolled
         )?;
+        if let Some(witnessed) = &self.witnessed {
+            let count = witnessed.cosignatures.len();
+            writeln!(f, "  witnessed    the first {} entries, by {count} witnesses", witnessed.size)?;
+        }
         match (&self.key, self.key_source) {
             (Some(key), KeySource::Given) => writeln!(f, "  key          {key} (as given)")?,
             (Some(key), KeySource::FollowsFromTheGiven) => writeln!(

@@ -4,9 +4,9 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 
 use konclave_ledger::Hash;
-use konclave_ledger::proof::Subtrees;
+use konclave_ledger::proof::{Subtrees, root_at};
 use konclave_ledger::tiles::{TILE_WIDTH, TileKind, TilePath, decode_hashes};
-use konclave_ledger::tree::{empty_root, node_hash, root_of};
+use konclave_ledger::tree::root_of;
 
 use crate::folder::{AuditError, Folder};
 
@@ -34,15 +34,7 @@ impl<'a> TileFiles<'a> {
 
     /// The root of the tree over the first `size` entries, by the tiles.
     pub(crate) fn root_at(&self, size: u64) -> Result<Hash, AuditError> {
-        let mut subtrees = Vec::new();
-        let mut start = 0_u64;
-        for level in (0..64_u32).rev().filter(|level| size >> level & 1 == 1) {
-            subtrees.push(self.subtree(level, start >> level)?);
-            start += 1 << level;
-        }
-        let mut from_right = subtrees.iter().rev();
-        let Some(last) = from_right.next() else { return Ok(empty_root()) };
-        Ok(from_right.fold(*last, |right, left| node_hash(left, &right)))
+        root_at(self, size)
     }
 
     /// The first entry below `size` whose hash is another in `other`, by the tiles of both; `None` if they agree.

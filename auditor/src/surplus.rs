@@ -2,9 +2,11 @@
 
 use konclave_ledger::tiles::TilePath;
 
+use crate::checkpoint;
 use crate::folder::{AuditError, Folder};
 use crate::report::{Defect, Report};
 use crate::statements::StatementCheck;
+use crate::witnessed;
 
 /// Goes through every file of the folder.
 pub(crate) fn check(
@@ -18,7 +20,9 @@ pub(crate) fn check(
         let path = listed.path.as_str();
         let tile: Option<TilePath> = path.parse().ok();
         let in_log = |tile: &TilePath| TilePath::in_log(tile.kind(), tile.index(), size) == Some(*tile);
-        let belongs = path == "checkpoint" || tile.as_ref().is_some_and(in_log) || statements.names(path);
+        let belongs = [checkpoint::FILE, witnessed::FILE].contains(&path)
+            || tile.as_ref().is_some_and(in_log)
+            || statements.names(path);
         if belongs && listed.plain {
             return;
         }
@@ -36,7 +40,15 @@ pub(crate) fn check(
 
 /// What only a gateway's own folder holds: head, lock, index, and what is staged or superseded.
 fn is_of_a_running_ledger(path: &str, tile: Option<&TilePath>) -> bool {
-    let of_the_writer = ["head.note", "ledger.lock", "head.note.tmp", "checkpoint.tmp", "statement.tmp"];
+    let of_the_writer = [
+        "head.note",
+        "ledger.lock",
+        "reserve",
+        "head.note.tmp",
+        "checkpoint.tmp",
+        "statement.tmp",
+        "witnessed.tmp",
+    ];
     of_the_writer.contains(&path)
         || path.starts_with("index.sled/")
         || path.starts_with("statements/")

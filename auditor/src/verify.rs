@@ -26,6 +26,7 @@ use crate::statements::{Known, StatementCheck};
 use crate::subtrees::TileFiles;
 use crate::surplus;
 use crate::tiles::TileCheck;
+use crate::witnessed;
 
 /// What the caller knows from elsewhere and wants checked.
 #[derive(Debug, Clone, Default)]
@@ -125,7 +126,13 @@ pub fn verify(
             checked => checked?,
         }
         if complete {
-            checkpoint::check_cosignatures(head, note, &walk.keys, identity, options, &mut report);
+            report.cosignatures =
+                checkpoint::cosigners(checkpoint::FILE, head, note, &walk.keys, identity, &mut report);
+            if report.ok {
+                let origin = head.origin.as_str();
+                witnessed::check(folder, origin, &walk.keys, identity, &walk.subtrees, &mut report)?;
+            }
+            checkpoint::check_quorum(options.quorum, &mut report);
         }
     }
     // After a walk that stopped early, the statements of later entries would all look unnamed.

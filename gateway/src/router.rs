@@ -47,6 +47,7 @@ pub fn operations() -> OpenApiRouter<App> {
         .merge(routes::reviews::router())
         .merge(routes::ledger_files::router())
         .merge(routes::openings::router())
+        .merge(routes::witnesses::router())
         .merge(routes::docs::router())
         .merge(routes::problems::router())
         .merge(routes::health::router())

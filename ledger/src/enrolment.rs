@@ -30,12 +30,21 @@ pub struct Enrolment {
 #[error("the record of a {SITE_ENROLLED} entry has no readable site, identity_key and witness_vkey")]
 pub struct EnrolmentError;
 
-/// The keys known after reading a log in order. A later enrolment replaces a site's identity key; witness keys stay, so
-/// that older cosignatures remain checkable.
+/// The keys known after reading a log in order. A later enrolment replaces a site's keys; witness keys stay for heads from
+/// before it, so that older cosignatures remain checkable.
 #[derive(Debug, Clone, Default)]
 pub struct EnrolledKeys {
     identity: BTreeMap<String, PublicKey>,
-    witnesses: Vec<VerifierKey>,
+    witnesses: Vec<WitnessKey>,
+}
+
+/// A witness key and until when it vouches for its site.
+#[derive(Debug, Clone)]
+struct WitnessKey {
+    site: String,
+    key: VerifierKey,
+    /// The entry that replaced it.
+    ended: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -77,10 +86,16 @@ impl EnrolledKeys {
     /// [`EnrolmentError`]; the keys stay as they were.
     pub fn note(&mut self, leaf: &Leaf) -> Result<(), EnrolmentError> {
         let Some(enrolment) = Enrolment::from_leaf(leaf).transpose()? else { return Ok(()) };
-        self.identity.insert(enrolment.site, enrolment.identity_key);
-        if !self.witnesses.contains(&enrolment.witness_key) {
-            self.witnesses.push(enrolment.witness_key);
+        let Enrolment { site, identity_key, witness_key } = enrolment;
+        let present = |known: &&mut WitnessKey| known.site == site && known.ended.is_none();
+        let known = self.witnesses.iter_mut().find(present);
+        if known.as_ref().is_none_or(|known| known.key != witness_key) {
+            if let Some(known) = known {
+                known.ended = Some(leaf.seq);
+            }
+            self.witnesses.push(WitnessKey { site: site.clone(), key: witness_key, ended: None });
         }
+        self.identity.insert(site, identity_key);
         Ok(())
     }
 
@@ -90,20 +105,24 @@ impl EnrolledKeys {
         self.identity.get(site)
     }
 
-    /// Number of different witness keys.
+    /// Number of witnesses: sites with a witness key that was not replaced.
     #[must_use]
-    pub const fn witness_count(&self) -> usize {
-        self.witnesses.len()
+    pub fn witness_count(&self) -> usize {
+        self.witnesses.iter().filter(|known| known.ended.is_none()).count()
     }
 
-    /// Checks a signature line as the cosignature of an enrolled witness; `None` if no enrolled key has its name and id.
+    /// Checks a signature line as the cosignature of an enrolled witness; `None` if no enrolled key has its name and id, or
+    /// the key had been replaced by an entry of the checkpoint: it may be in other hands since.
     #[must_use]
     pub fn check_cosignature(
         &self,
         line: &SignatureLine,
         checkpoint: &Checkpoint,
     ) -> Option<Result<Cosignature, CosignatureError>> {
-        let key = self.witnesses.iter().find(|key| key.claims(line))?;
-        Some(Cosignature::verify(line, checkpoint, key))
+        let vouches = |known: &&WitnessKey| {
+            known.key.claims(line) && known.ended.is_none_or(|entry| checkpoint.size <= entry)
+        };
+        let known = self.witnesses.iter().find(vouches)?;
+        Some(Cosignature::verify(line, checkpoint, &known.key))
     }
 }

@@ -189,6 +189,25 @@ impl Openings {
         self.overwrite_and_remove(&self.path(commitment).with_extension("tmp")).map_err(failed)
     }
 
+    /// Erases what a crash left of openings that were never stored whole: no entry can carry their commitments.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn clear_unfinished(&self) -> io::Result<()> {
+        let files = match fs::read_dir(&self.folder) {
+            Ok(files) => files,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        for file in files {
+            let path = file?.path();
+            if path.extension().is_some_and(|extension| extension == "tmp") {
+                self.overwrite_and_remove(&path)?;
+            }
+        }
+        Ok(())
+    }
+
     fn overwrite_and_remove(&self, path: &Path) -> io::Result<()> {
         let mut file = match OpenOptions::new().write(true).open(path) {
             Ok(file) => file,
@@ -273,6 +292,9 @@ mod tests {
         assert!(matches!(openings.get(&commitment), Err(OpeningError::Damaged { .. })));
         openings.erase(&commitment).unwrap();
         assert!(openings.get(&commitment).unwrap().is_none());
+        fs::write(path.with_extension("tmp"), b"m.kim, cut sh").unwrap();
+        openings.clear_unfinished().unwrap();
+        assert_eq!(fs::read_dir(keep.path()).unwrap().count(), 0);
         for length in [0, MAX_VALUE_BYTES + 1] {
             let refused = Opening::new(Zeroizing::new([7; 32]), &"x".repeat(length));
             assert!(matches!(refused, Err(OpeningError::Length { bytes }) if bytes == length));

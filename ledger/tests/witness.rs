@@ -14,7 +14,7 @@ mod support;
 
 use konclave_ledger::checkpoint::{CheckpointError, log_key as key_of};
 use konclave_ledger::proof::ProofError;
-use konclave_ledger::witness::{LineError, WitnessError, WitnessState, verify_cosignature};
+use konclave_ledger::witness::{LineError, WitnessError, WitnessSigner, WitnessState, verify_cosignature};
 use konclave_ledger::{Checkpoint, ConsistencyProof, CosignError, Ledger, SigningKey};
 use support::faulty::{FaultyStorage, Loss};
 use support::{at, created, draft, enrolled, log_key, options, origin, witness};
@@ -137,4 +137,27 @@ fn the_ledger_takes_cosignatures_of_enrolled_witnesses_for_its_head_only() {
     assert!(matches!(late, Err(CosignError::Line(LineError::Cosignature(_)))), "{late:?}");
     let receipt = ledger.receipt(3).unwrap();
     assert_eq!(receipt.verify(&ledger.leaf_bytes(3).unwrap().unwrap(), &log_key()), Ok(ledger.head()));
+}
+
+#[test]
+fn a_replaced_witness_key_no_longer_vouches_for_newer_heads() {
+    let mut ledger = ledger(&FaultyStorage::default());
+    ledger.append(vec![created(), enrolled("site-a")], at(0)).unwrap();
+    let state = advance(&WitnessState::new(origin()), &ledger).unwrap();
+    let old = witness("site-a");
+    let before = state.cosign(&old, at(1)).line().to_string();
+    let replacement = WitnessSigner { name: old.name.clone(), key: SigningKey::from_seed(&[55; 32]) };
+    let mut renewed = enrolled("site-a");
+    renewed.record["witness_vkey"] = replacement.verifier_key().to_string().into();
+    ledger.append(vec![renewed], at(2)).unwrap();
+    // The head from before the change is still vouched for, a head over it is not.
+    ledger.add_cosignature_to(2, &before).unwrap();
+    let state = advance(&state, &ledger).unwrap();
+    let stolen = state.cosign(&old, at(3)).line().to_string();
+    assert!(matches!(ledger.add_cosignature_to(3, &stolen), Err(CosignError::UnknownWitness { .. })));
+    let good = state.cosign(&replacement, at(3)).line().to_string();
+    ledger.add_cosignature_to(3, &good).unwrap();
+    ledger.add_cosignature_to(3, &good).unwrap();
+    assert_eq!(ledger.checkpoint_note().matches("site-a").count(), 1);
+    assert_eq!(ledger.quorum().enrolled, 1);
 }

@@ -4,6 +4,8 @@ use konclave_ledger::{Hash, IndexState};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use crate::witnesses::QuorumView;
+
 /// The latest checkpoint.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct CheckpointView {
@@ -17,6 +19,8 @@ pub struct CheckpointView {
     pub note: String,
     /// The witnesses that cosigned it.
     pub witnesses: Vec<String>,
+    /// How far the witnesses are with the ledger as a whole.
+    pub quorum: QuorumView,
 }
 
 /// One entry.
@@ -262,7 +266,7 @@ pub struct LedgerExport {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(example = json!({
     "origin": "konclave.example/ledger", "size": 1204, "writable": true, "index": "ready", "checkpoint_lags": false,
-    "quorum": {"required": 2, "enrolled": 3, "witnessed": 1201, "witnesses": ["konclave.example/site-1", "konclave.example/site-2"], "met": true},
+    "quorum": {"required": 2, "enrolled": 3, "witnessed": 1201, "witnesses": ["konclave.example/site-1", "konclave.example/site-2"], "stands": true},
     "last_review": {"entry": 980, "time": "2026-10-01T08:00:00.000Z", "reviewer": "auditor-1", "from": 400, "size": 980,
         "root": "5d41402abc4b2a76b9719d911017c5925d41402abc4b2a76b9719d911017c592", "result": "sound",
         "statement": "7d793037a0760186574b0282f2f435e77d793037a0760186574b0282f2f435e7"}
@@ -279,25 +283,10 @@ pub struct LedgerStatus {
     /// Whether the published checkpoint is older than the head, because it could not be written.
     pub checkpoint_lags: bool,
     /// How far the witnesses are.
-    pub quorum: LedgerQuorum,
+    pub quorum: QuorumView,
     /// The latest review; absent if there was none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_review: Option<crate::reviews::Review>,
-}
-
-/// How far the witnesses are.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct LedgerQuorum {
-    /// How many must cosign a head before it counts as witnessed; 0 if the consortium asks for none.
-    pub required: u64,
-    /// How many are enrolled.
-    pub enrolled: u64,
-    /// The size of the newest head that as many as required cosigned; 0 if there was none.
-    pub witnessed: u64,
-    /// Who cosigned it, sorted.
-    pub witnesses: Vec<String>,
-    /// Whether there is such a head. How far it lies behind is `size` less `witnessed`.
-    pub met: bool,
 }
 
 /// A schema that can be read.

@@ -358,3 +358,30 @@ fn every_size_up_to_twenty_sites_is_admitted() {
         assert!((16..=32).contains(&job.ring_bits));
     }
 }
+
+#[test]
+fn witnesses_are_asked_for_by_a_table_that_may_be_left_out() {
+    let with = |lines: &str| {
+        RoundPolicy::parse("p.toml", &format!("{}\n[witnesses]\n{lines}\n", RoundPolicy::EMBEDDED))
+    };
+    let asked = |lines: &str| {
+        let rules = with(lines).unwrap().witnesses;
+        (rules.quorum, rules.patience_seconds)
+    };
+    let unasked = consortium().witnesses;
+    assert_eq!((unasked.quorum, unasked.patience_seconds), (0, 600));
+    assert_eq!(asked(""), (0, 600));
+    assert_eq!(asked("quorum = 3"), (3, 600));
+    assert_eq!(asked("quorum = 256\npatience_seconds = 1"), (256, 1));
+    for (lines, key, allowed) in [
+        ("quorum = 257", "witnesses.quorum", "from 0 to 256"),
+        ("quorum = -1", "witnesses.quorum", "from 0 to 256"),
+        ("patience_seconds = 0", "witnesses.patience_seconds", "from 1 to 86400"),
+        ("patience_seconds = 86401", "witnesses.patience_seconds", "from 1 to 86400"),
+        ("patience = 3", "witnesses.patience", "unknown key"),
+    ] {
+        let error = with(lines).unwrap_err();
+        assert_eq!(error.key, key, "{lines}");
+        assert!(error.to_string().contains(allowed), "{lines}: {error}");
+    }
+}

@@ -25,6 +25,7 @@ use crate::folder::{AuditError, Folder};
 use crate::log_keys::{LogIdentity, is_signed_by};
 use crate::show::head;
 use crate::subtrees::TileFiles;
+use crate::witnessed;
 
 pub use self::client::{ClientError, Connection, GatewayClient};
 
@@ -184,7 +185,7 @@ pub fn mirror(
         Ok((done, statements)) => {
             let belongs = |path: &str| match path.parse::<TilePath>() {
                 Ok(tile) => TilePath::in_log(tile.kind(), tile.index(), new.size) == Some(tile),
-                Err(_) => statements.contains(path),
+                Err(_) => path == witnessed::FILE || statements.contains(path),
             };
             let superseded = before.as_ref().map_or_else(Vec::new, |(old, _)| superseded(old.size, new.size));
             stage.adopt(&offered, &belongs, &superseded)?;
@@ -253,6 +254,7 @@ impl Run<'_> {
         if self.old == Some(self.new) {
             // Only cosignatures can be new.
             self.signed()?;
+            self.witnessed()?;
             return Ok((self.done, BTreeSet::new()));
         }
         self.hash_tiles()?;
@@ -260,7 +262,19 @@ impl Run<'_> {
         let named = self.entries()?;
         let statements = self.statements(named)?;
         self.signed()?;
+        self.witnessed()?;
         Ok((self.done, statements))
+    }
+
+    /// The newest head that a quorum cosigned: taken if it is a head of this ledger and no newer than the copy.
+    fn witnessed(&mut self) -> Result<(), Stop> {
+        let Some(bytes) = self.client.get(witnessed::FILE, MAX_NOTE_BYTES as u64)? else { return Ok(()) };
+        let Some((head, _)) = parse(&bytes) else { return Ok(()) };
+        let within = head.origin == self.new.origin && head.size <= self.new.size;
+        if within && TileFiles::new(&self.both, self.new.size).root_at(head.size)? == head.root {
+            self.stage.put(witnessed::FILE, &bytes)?;
+        }
+        Ok(())
     }
 
     /// What can be said before anything is fetched.

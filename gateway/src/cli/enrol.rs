@@ -211,7 +211,9 @@ impl Enrol {
             let membership = &known.certificate.membership;
             let same_key = membership.identity_key == request.identity_key;
             if membership.site != request.site {
-                if same_key || known.witness_vkey == request.witness_vkey {
+                let name = |vkey: &str| vkey.split_once('+').map(|(name, _)| name.to_owned());
+                // Cosignatures are counted by the name of their key.
+                if same_key || name(&known.witness_vkey) == name(&request.witness_vkey) {
                     return Err(EnrolError::KeyInUse { other: membership.site.clone() });
                 }
             } else if !self.renew && (!same_key || membership.legal_entity != request.legal_entity) {

@@ -20,7 +20,7 @@ use crate::folder::{Access, SecretError, read_seed, replace, write_seed};
 pub struct RotateKey {
     #[command(flatten)]
     dir: Dir,
-    /// Why the present key ends: scheduled, lost or compromised
+    /// Why the present key ends: scheduled or compromised
     #[arg(long, value_name = "REASON", value_parser = reason)]
     reason: ChangeReason,
     /// The consortium root's key, brought from where it is kept offline; consortium/root.key without it
@@ -31,9 +31,8 @@ pub struct RotateKey {
 fn reason(text: &str) -> Result<ChangeReason, String> {
     match text {
         "scheduled" => Ok(ChangeReason::Scheduled),
-        "lost" => Ok(ChangeReason::Lost),
         "compromised" => Ok(ChangeReason::Compromised),
-        _ => Err("must be scheduled, lost or compromised".to_owned()),
+        _ => Err("must be scheduled or compromised".to_owned()),
     }
 }
 
@@ -50,7 +49,7 @@ pub enum RotateKeyError {
     },
     /// A change is laid out already.
     #[error(
-        "{path} exists: a change is laid out already; restart the gateway to carry it out, or remove the file"
+        "{path} exists: a change is laid out already; start the gateway again to carry it out, and keep the file: it may be the ledger's key already"
     )]
     LaidOut {
         /// The next key.

@@ -26,12 +26,15 @@ impl App {
             return Ok(entry);
         }
         // Only what the state has folded can be corrected: a correction never names itself or a later entry.
-        let known =
-            if new.entry < self.state().size { self.stored(vec![new.entry]).await? } else { Vec::new() };
+        let known = if new.entry < self.state().size {
+            self.stored_leaves(vec![new.entry]).await?
+        } else {
+            Vec::new()
+        };
         let stored = known.first().ok_or_else(|| ApiError::not_found(format!("entry {}", new.entry)))?;
         let leaf = parsed(stored)?;
         let was = value_at(stored, &leaf, &new.field)?;
-        match self.standing(&new).await? {
+        match self.last_correction(&new).await? {
             Some(standing) if standing.is == new.is => {
                 return Err(ApiError::conflict(format!("entry {} says so already", standing.recorded_in)));
             }
@@ -54,7 +57,7 @@ impl App {
     /// # Errors
     /// [`ApiError::Internal`] if they cannot be read.
     pub async fn corrections(&self, indexes: Vec<u64>) -> Result<Vec<Correction>, ApiError> {
-        let stored = self.stored(indexes).await?;
+        let stored = self.stored_leaves(indexes).await?;
         let mut corrections = Vec::with_capacity(stored.len());
         for stored in stored {
             let leaf = parsed(&stored)?;
@@ -80,12 +83,12 @@ impl App {
     }
 
     /// The latest correction of the same field.
-    async fn standing(&self, new: &NewCorrection) -> Result<Option<Correction>, ApiError> {
+    async fn last_correction(&self, new: &NewCorrection) -> Result<Option<Correction>, ApiError> {
         let before = self.state().corrections.get(&new.entry).cloned().unwrap_or_default();
         Ok(self.corrections(before).await?.into_iter().rfind(|known| known.field == new.field))
     }
 
-    async fn stored(&self, indexes: Vec<u64>) -> Result<Vec<Vec<u8>>, ApiError> {
+    async fn stored_leaves(&self, indexes: Vec<u64>) -> Result<Vec<Vec<u8>>, ApiError> {
         let read = self.ledger().read(move |ledger| ledger.stored_entries(&indexes)).await;
         read.map_err(CommandError::from)?.map_err(ApiError::internal)
     }

@@ -1,6 +1,5 @@
 //! Exports: copies of the ledger at one head, each recorded before the first byte of it is given.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use konclave_ledger::records::Record;
@@ -40,8 +39,7 @@ impl App {
     /// # Errors
     /// [`ApiError`].
     pub async fn export_ledger(&self, caller: &Caller, by: &str) -> Result<LedgerExport, ApiError> {
-        let listed = self.ledger().read(list_files).await.map_err(CommandError::from)?;
-        let export = listed.map_err(ApiError::internal)?;
+        let export = self.ledger().read(list_files).await.map_err(CommandError::from)?;
         self.record_export(caller, by, export.size, "files", None).await?;
         Ok(export)
     }
@@ -126,13 +124,10 @@ fn exported(
 }
 
 /// The files of the latest checkpoint: tiles, entry bundles, and the statements that entries name.
-fn list_files(ledger: &Ledger) -> Result<LedgerExport, ReadError> {
+fn list_files(ledger: &Ledger) -> LedgerExport {
     let (size, note) = (ledger.head().size, ledger.checkpoint_note());
     let mut files: Vec<String> = tiles_of(size).map(|path| path.to_string()).collect();
-    let mut statements = BTreeSet::new();
-    for leaf in ledger.leaves(0..size) {
-        statements.extend(leaf?.statement);
-    }
-    files.extend(statements.iter().map(|digest| format!("statements/{digest}.json")));
-    Ok(LedgerExport { size, note, files })
+    files.extend(ledger.statement_digests().map(|digest| format!("statements/{digest}.json")));
+    files.extend(ledger.witnessed_note().map(|_| "witnessed".to_owned()));
+    LedgerExport { size, note, files }
 }

@@ -1,6 +1,7 @@
 //! What members and auditors do with the ledger itself: cosign it, read a statement.
 
 use konclave_crypto::SiteId;
+use konclave_ledger::note::SignatureLine;
 use konclave_ledger::statements::Statement;
 use konclave_ledger::{CosignError, Hash, Ledger, VerifierKey};
 use konclave_openapi::ledger::NewCosignature;
@@ -17,8 +18,9 @@ impl App {
         let vkey = self.state().sites.get(site).map(|member| member.witness_vkey.clone());
         let vkey = vkey.ok_or_else(|| ApiError::not_found(format!("site {site}")))?;
         let key: VerifierKey = vkey.parse().map_err(ApiError::internal)?;
-        let own = new.line.trim_end().strip_prefix("\u{2014} ").and_then(|line| line.split_once(' '));
-        if own.is_none_or(|(name, _)| name != key.name().as_str()) {
+        // By the key it has now: one that was replaced may be in other hands.
+        let own = new.line.trim_end().parse::<SignatureLine>();
+        if own.is_ok_and(|line| !key.claims(&line)) {
             return Err(ApiError::rejected(format!(
                 "the line is not by {}, the witness key of {site}",
                 key.name()
@@ -30,7 +32,10 @@ impl App {
             .await
             .map_err(CommandError::from)?;
         match added {
-            Ok(()) => Ok(()),
+            Ok(note) => {
+                note.iter().for_each(|note| self.witnesses().keep(&key, note));
+                Ok(())
+            }
             Err(error @ CosignError::UnknownHead { .. }) => Err(ApiError::conflict(error.to_string())),
             Err(error @ (CosignError::Line(_) | CosignError::UnknownWitness { .. })) => {
                 Err(ApiError::rejected(error.to_string()))

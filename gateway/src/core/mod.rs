@@ -21,6 +21,7 @@ mod openings;
 mod reviews;
 mod rotation;
 mod statements;
+pub mod witnesses;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
@@ -39,6 +40,7 @@ pub use exports::{EntryExport, MAX_EXPORTS};
 pub(crate) use jobs::Differenced;
 pub use members::{EnrolError, NewClient, NewMember};
 pub use open::{CoreOptions, OpenError, replay};
+pub use witnesses::Witnesses;
 
 use crate::blobs::BlobStore;
 use crate::config::Config;
@@ -62,6 +64,7 @@ struct Inner {
     state: Arc<RwLock<State>>,
     rounds: RoundsStore,
     live: LiveRounds,
+    witnesses: Witnesses,
     changes: watch::Sender<u64>,
     clock: Clock,
     /// One lock for each aggregate that commands check and change.
@@ -129,6 +132,12 @@ impl App {
     #[must_use]
     pub fn live(&self) -> &LiveRounds {
         &self.0.live
+    }
+
+    /// What is kept of the ledger's witnesses.
+    #[must_use]
+    pub fn witnesses(&self) -> &Witnesses {
+        &self.0.witnesses
     }
 
     /// The clock.

@@ -13,7 +13,7 @@ use tokio::sync::{Semaphore, watch};
 use zeroize::Zeroizing;
 
 use super::rotation::RotateError;
-use super::{App, Caller, Clock, CommandError, Entry, Inner, MAX_EXPORTS, openings, rotation};
+use super::{App, Caller, Clock, CommandError, Entry, Inner, MAX_EXPORTS, Witnesses, openings, rotation};
 use crate::blobs::BlobStore;
 use crate::config::Config;
 use crate::coordinator::live::LiveRounds;
@@ -110,9 +110,14 @@ impl App {
             };
             Ledger::open(&folder.ledger(), options)
         };
-        let ledger = rotation::open_with_present_key(&folder, &options.ledger_seed, &options.clock, open)?;
+        let mut ledger =
+            rotation::open_with_present_key(&folder, &options.ledger_seed, &options.clock, open)?;
         let state = replay(&ledger)?;
-        openings::erase_again(&Openings::at(&folder.openings()), &state)?;
+        let kept = Openings::at(&folder.openings());
+        kept.clear_unfinished()?;
+        openings::erase_again(&kept, &state)?;
+        ledger.require_witnesses(state.witness_rules().quorum.into());
+        let witnesses = Witnesses::new(&ledger, &state, options.clock.unix_millis());
         // Clears interrupted uploads: only now, under the ledger's lock, are they certainly no other process's.
         let blobs = BlobStore::at(&folder.blobs())?;
         let vkey = ledger.verifier_key().to_string();
@@ -135,6 +140,7 @@ impl App {
             state,
             rounds: RoundsStore::open(&folder.rounds())?,
             live: LiveRounds::default(),
+            witnesses,
             changes,
             clock: options.clock,
             aggregates: Mutex::new(BTreeMap::new()),
@@ -143,6 +149,8 @@ impl App {
             config: options.config,
         }));
         app.record_beginning(vkey, &policy, options.rounds_policy).await?;
+        let quorum = app.state().witness_rules().quorum;
+        app.witnesses().asked_since(quorum, app.clock().unix_millis());
         Ok(app)
     }
 

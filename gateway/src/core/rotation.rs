@@ -40,10 +40,11 @@ pub enum RotateError {
         source: DsseError,
     },
     /// The ledger did not take the change.
-    #[error(
-        "the ledger's key was not changed: {0}; correct it, or remove keys/ledger-next.key and keys/ledger-change.json"
-    )]
-    Refused(#[from] AppendError),
+    #[error("the ledger's key was not changed: {0}; the next key is still laid out")]
+    Refused(#[source] AppendError),
+    /// Whether the ledger took the change is not known: the next key may be its key already.
+    #[error("{0}. Start the gateway again; keep keys/ledger-next.key: it may be the ledger's key already")]
+    Unknown(#[source] AppendError),
     /// The clock cannot be read.
     #[error("the clock cannot be read: {0}")]
     Clock(#[from] TimestampError),
@@ -97,8 +98,15 @@ fn rotate(
         request_id: "task/rotate-ledger-key".to_owned(),
         ..EntryDraft::default()
     };
-    ledger.rotate_key(Box::new(SigningKey::from_seed(next)), &envelope, draft, now)?;
-    Ok(())
+    let rotated = ledger.rotate_key(Box::new(SigningKey::from_seed(next)), &envelope, draft, now);
+    rotated.map(|_| ()).map_err(|error| match error {
+        AppendError::Ambiguous(_) | AppendError::Poisoned => RotateError::Unknown(error),
+        AppendError::Draft { .. }
+        | AppendError::StatementMissing { .. }
+        | AppendError::NotSigned(_)
+        | AppendError::NotStored(_)
+        | AppendError::Rotation(_) => RotateError::Refused(error),
+    })
 }
 
 /// The next key becomes the present one; the old one is gone with it.

@@ -20,7 +20,7 @@ use konclave_crypto::privacy::PrivacyCost;
 use konclave_crypto::{Digest, JobId, MembershipCertificate, SiteId};
 use konclave_ledger::Hash;
 use konclave_ledger::records::RecordError;
-use konclave_policies::rounds::RoundPolicy;
+use konclave_policies::rounds::{RoundPolicy, WitnessRules};
 
 pub use audit::{ReviewState, WitnessStatusState};
 pub use jobs::{ConsentState, JobState, PhaseState};
@@ -144,6 +144,12 @@ impl State {
     #[must_use]
     pub fn current_policy(&self) -> Option<&Arc<RoundPolicy>> {
         self.policies.get(self.policy.as_ref()?)
+    }
+
+    /// What the rounds policy in force asks of the ledger's witnesses.
+    #[must_use]
+    pub fn witness_rules(&self) -> WitnessRules {
+        self.current_policy().map(|policy| policy.witnesses).unwrap_or_default()
     }
 
     /// A model by its id.

@@ -4,6 +4,7 @@ use axum::extract::State;
 use konclave_ledger::note::SignedNote;
 use konclave_ledger::{Ledger, ReadError};
 use konclave_openapi::ledger::{CheckpointView, ConsistencyProofView, ConsistencyQuery, NewCosignature};
+use konclave_openapi::witnesses::QuorumView;
 use konclave_policies::authorization::Action;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -45,7 +46,7 @@ pub(super) async fn look<T: Send + 'static>(
     })
 }
 
-fn checkpoint(ledger: &Ledger) -> CheckpointView {
+fn checkpoint(ledger: &Ledger, quorum: QuorumView) -> CheckpointView {
     let (head, note) = (ledger.head(), ledger.checkpoint_note());
     let signers = SignedNote::parse(note.as_bytes()).map(|parsed| parsed.signatures).unwrap_or_default();
     let witnesses = signers.iter().filter(|line| line.name != head.origin).map(|line| line.name.to_string());
@@ -55,6 +56,7 @@ fn checkpoint(ledger: &Ledger) -> CheckpointView {
         root: head.root,
         witnesses: witnesses.collect(),
         note,
+        quorum,
     }
 }
 
@@ -68,7 +70,8 @@ async fn read_checkpoint(
     principal: Principal,
 ) -> Result<Json<CheckpointView>, ApiError> {
     may_read(&app, &principal)?;
-    Ok(Json(look(&app, |ledger| Ok(checkpoint(ledger))).await?))
+    let quorum = app.quorum().await?;
+    Ok(Json(look(&app, |ledger| Ok(checkpoint(ledger, quorum))).await?))
 }
 
 /// Prove that a head extends an older one
@@ -103,5 +106,6 @@ async fn cosign(
     let resource = Action::Cosign.on("checkpoint", Some(&principal.organisation));
     authorize(app.authorizer(), &principal, Action::Cosign, &resource)?;
     app.take_cosignature(&member.site, body).await?;
-    Ok(Json(look(&app, |ledger| Ok(checkpoint(ledger))).await?))
+    let quorum = app.quorum().await?;
+    Ok(Json(look(&app, |ledger| Ok(checkpoint(ledger, quorum))).await?))
 }

@@ -1,7 +1,7 @@
 //! How the ledger stands.
 
 use axum::extract::State;
-use konclave_openapi::ledger::{LedgerQuorum, LedgerStatus};
+use konclave_openapi::ledger::LedgerStatus;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -31,21 +31,16 @@ async fn read_ledger_status(
     may_read(&app, &principal)?;
     let last_review = app.state().reviews.last().cloned().map(reviews::view);
     let writable = app.ledger().is_writable();
+    let quorum = app.quorum().await?;
     let status = look(&app, move |ledger| {
-        let (head, quorum) = (ledger.head(), ledger.quorum());
+        let head = ledger.head();
         Ok(LedgerStatus {
             origin: head.origin.to_string(),
             size: head.size,
             writable,
             index: ledger.index_state(),
             checkpoint_lags: ledger.checkpoint_lags(),
-            quorum: LedgerQuorum {
-                required: quorum.required as u64,
-                enrolled: quorum.enrolled as u64,
-                witnessed: quorum.witnessed,
-                met: quorum.required > 0 && quorum.witnesses.len() >= quorum.required,
-                witnesses: quorum.witnesses.iter().map(ToString::to_string).collect(),
-            },
+            quorum,
             last_review,
         })
     });

@@ -29,4 +29,5 @@ pub mod status;
 pub mod token;
 pub mod uploads;
 mod views;
+pub mod witnesses;
 pub mod work;

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
+use konclave_ledger::note::SignedNote;
 use konclave_ledger::{AppendError, CosignError, EntryDraft, Ledger, StatementFileError, Timestamp};
 use tokio::sync::oneshot;
 use tokio::sync::watch;
@@ -49,9 +50,12 @@ pub struct LedgerHandle {
     ended: Arc<AtomicBool>,
 }
 
+/// The head that a line was added to, as a note with its lines so far.
+type Cosigned = Result<Option<SignedNote>, CosignError>;
+
 enum Command {
     Append(Pending),
-    Cosign { size: u64, line: String, answer: oneshot::Sender<Result<(), CosignError>> },
+    Cosign { size: u64, line: String, answer: oneshot::Sender<Cosigned> },
 }
 
 /// What the writer thread works with.
@@ -105,7 +109,8 @@ impl LedgerHandle {
         answered.await.map_err(|_| WriterError::Stopped)?
     }
 
-    /// Adds a witness's cosignature to one of the latest heads; under the newest it is durable on return.
+    /// Adds a witness's cosignature to one of the latest heads, and gives that head with its lines, unless the ledger has
+    /// let go of it since. Under the newest head it is durable on return.
     ///
     /// # Errors
     /// The outer error if the writer did not take it, the inner one if the line is not accepted.
@@ -113,7 +118,7 @@ impl LedgerHandle {
         &self,
         size: u64,
         line: String,
-    ) -> Result<Result<(), CosignError>, WriterError> {
+    ) -> Result<Result<Option<SignedNote>, CosignError>, WriterError> {
         let (answer, answered) = oneshot::channel();
         self.send(Command::Cosign { size, line, answer })?;
         answered.await.map_err(|_| WriterError::Stopped)
@@ -213,7 +218,10 @@ impl Thread {
         }
         self.append(appends)?;
         for (size, line, answer) in cosignatures {
-            let added = self.write().add_cosignature_to(size, &line).map(|_| ());
+            let added = {
+                let mut ledger = self.write();
+                ledger.add_cosignature_to(size, &line).map(|_| ledger.recent_note(size).cloned())
+            };
             let stop = matches!(added, Err(CosignError::Poisoned))
                 .then(|| Stop("the ledger is poisoned".to_owned()));
             // A client that went away does not need its answer.
@@ -339,6 +347,7 @@ impl Thread {
         };
         let ledger = self.ledger.read().unwrap_or_else(PoisonError::into_inner);
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let policy = state.policy;
         for index in &indexes {
             let leaf = match ledger.leaf(*index) {
                 Ok(Some(leaf)) => leaf,
@@ -347,7 +356,11 @@ impl Thread {
             };
             state.apply(*index, &leaf).map_err(|error| Stop(error.to_string()))?;
         }
+        let asked = (state.policy != policy).then(|| state.witness_rules().quorum);
         drop((ledger, state));
+        if let Some(quorum) = asked {
+            self.write().require_witnesses(quorum.into());
+        }
         self.notify();
         Ok(Ok(indexes))
     }

@@ -65,7 +65,7 @@ async fn a_correction_names_what_it_corrects_and_why() {
     // Auditors find it by the site.
     let of_site: EntryPage =
         world.get(&auditor(), "/v1/ledger/entries?site=site-1&action=entry.corrected").await;
-    assert_eq!(of_site.items.len(), 2);
+    assert_eq!(of_site.items.len(), 3);
 }
 
 #[tokio::test]

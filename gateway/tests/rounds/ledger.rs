@@ -66,7 +66,7 @@ async fn entries_are_in_the_tree_and_the_tree_only_grows() {
 }
 
 #[tokio::test]
-async fn sites_cosign_the_latest_checkpoint_in_their_own_name() {
+async fn sites_cosign_one_of_the_latest_checkpoints_in_their_own_name() {
     let world = World::new(5).await;
     let log: VerifierKey = world.app().ledger().ledger().verifier_key();
     let head = checkpoint(&world).await;
@@ -82,11 +82,17 @@ async fn sites_cosign_the_latest_checkpoint_in_their_own_name() {
     let (status, _) =
         world.send(&member(&site(1)), Method::POST, "/v1/ledger/cosignatures", foreign, true).await;
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    // A head that is no longer the newest still takes lines, but not as another head.
     world.request_job(1, vec![]).await;
-    let late = serde_json::to_vec(&line(2)).unwrap();
-    let (status, _) =
-        world.send(&member(&site(2)), Method::POST, "/v1/ledger/cosignatures", late, true).await;
-    assert_eq!(status, StatusCode::CONFLICT);
+    let late: CheckpointView = world.post(&member(&site(2)), "/v1/ledger/cosignatures", &line(2)).await;
+    assert!(late.size > head.size && late.witnesses.is_empty());
+    let newest = world.app().ledger().ledger().head().size;
+    for (size, expected) in [(newest, StatusCode::UNPROCESSABLE_ENTITY), (newest + 1, StatusCode::CONFLICT)] {
+        let wrong = serde_json::to_vec(&NewCosignature { size, ..line(3) }).unwrap();
+        let (status, _) =
+            world.send(&member(&site(3)), Method::POST, "/v1/ledger/cosignatures", wrong, true).await;
+        assert_eq!(status, expected, "as the head of {size} entries");
+    }
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use konclave_ledger::{
 use konclave_openapi::deposits::Deposit;
 use konclave_openapi::ledger::{CheckpointView, EntryPage, EntryView, LedgerStatus, NewCosignature, Receipt};
 use konclave_policies::authorization::Role;
+use konclave_policies::rounds::RoundPolicy;
 
 use crate::ledger::deposit;
 use crate::world::{START, Silent, World, auditor, council, member, operator, site, witness};
@@ -59,24 +60,43 @@ async fn a_page_comes_with_a_checkpoint_and_a_proof_for_each_entry() {
 
 #[tokio::test]
 async fn a_receipt_shows_an_entry_and_the_witnesses_behind_it() {
-    let world = World::new(5).await;
+    let policy = format!("{}\n[witnesses]\nquorum = 2\npatience_seconds = 600\n", RoundPolicy::EMBEDDED);
+    let world = World::with_policy(5, &policy).await;
     let key = log_key(&world);
     let registered: Deposit = world.post(&member(&site(1)), "/v1/deposits", &deposit(&world, 50)).await;
     let path = format!("/v1/ledger/entries/{}/receipt", registered.entry);
     let alone: Receipt = world.get(&member(&site(1)), &path).await;
     let proof: TlogProof = alone.receipt.parse().unwrap();
     proof.verify(alone.leaf.as_bytes(), &key).unwrap();
-    assert_eq!((alone.quorum.required, alone.quorum.enrolled, alone.quorum.met), (0, 6, false));
+    assert_eq!((alone.quorum.required, alone.quorum.enrolled, alone.quorum.met), (2, 6, false));
     assert!(alone.quorum.witnesses.is_empty());
 
     let head: CheckpointView = world.get(&auditor(), "/v1/ledger/checkpoint").await;
     let from_nothing = ConsistencyProof { old_size: 0, new_size: head.size, hashes: Vec::new() };
     let state = WitnessState::new(key.name().clone()).advance(head.note.as_bytes(), &key, &from_nothing);
-    let cosigned = state.unwrap().cosign(&witness(&site(2)), Timestamp::from_unix_seconds(START).unwrap());
-    let line = NewCosignature { size: head.size, line: cosigned.line().to_string() };
-    let _: CheckpointView = world.post(&member(&site(2)), "/v1/ledger/cosignatures", &line).await;
+    let state = state.unwrap();
+    let mut witnesses = Vec::new();
+    for index in [2, 1] {
+        let now = Timestamp::from_unix_seconds(START).unwrap();
+        let line = state.cosign(&witness(&site(index)), now).line().to_string();
+        let line = NewCosignature { size: head.size, line };
+        let _: CheckpointView = world.post(&member(&site(index)), "/v1/ledger/cosignatures", &line).await;
+        let receipt: Receipt = world.get(&auditor(), &path).await;
+        witnesses.push(format!("konclave.example/site-{index}"));
+        witnesses.sort();
+        assert_eq!((&receipt.quorum.witnesses, receipt.quorum.met), (&witnesses, index == 1));
+    }
+    // The ledger goes on; the entry's receipt stays with the head that two witnesses know, a newer entry has none of them.
+    let later: Deposit = world.post(&member(&site(1)), "/v1/deposits", &deposit(&world, 51)).await;
     let witnessed: Receipt = world.get(&auditor(), &path).await;
-    assert_eq!(witnessed.quorum.witnesses, ["konclave.example/site-2"]);
+    assert!(witnessed.quorum.met && witnessed.receipt.contains(head.note.lines().nth(2).unwrap()));
+    let unwitnessed: Receipt =
+        world.get(&auditor(), &format!("/v1/ledger/entries/{}/receipt", later.entry)).await;
+    assert!(unwitnessed.quorum.witnesses.is_empty() && !unwitnessed.quorum.met);
+    let file = world.answer(&auditor(), "/witnessed", None).await;
+    assert_eq!(file.headers()["cache-control"], "private, no-cache");
+    let note = axum::body::to_bytes(file.into_body(), 1 << 20).await.unwrap();
+    assert!(witnessed.receipt.as_bytes().ends_with(&note));
 
     let answer = world.answer(&auditor(), &path, Some(("accept", "text/plain"))).await;
     assert_eq!(answer.headers()["content-type"], "text/plain; charset=utf-8");
@@ -95,7 +115,7 @@ async fn the_status_tells_of_witnesses_index_and_reviews() {
     let status: LedgerStatus = world.get(&member(&site(1)), "/v1/ledger/status").await;
     assert_eq!((status.origin.as_str(), status.size), ("konclave.example/test", 8));
     assert!(status.writable && !status.checkpoint_lags && status.index == IndexState::Ready);
-    assert_eq!((status.quorum.enrolled, status.quorum.witnessed, status.quorum.met), (6, 0, false));
+    assert_eq!((status.quorum.required, status.quorum.enrolled, status.quorum.witnessed), (0, 6, 0));
     assert!(status.last_review.is_none());
 }
 
@@ -111,6 +131,7 @@ async fn every_entry_has_the_value_after_it_and_a_change_the_one_before() {
         organisation: "Acme".to_owned(),
         roles,
         public_key: "a key".to_owned(),
+        contact: None,
     };
     let caller = Caller::gateway("test");
     for roles in [vec![Role::ModelDeveloper], vec![Role::ModelDeveloper], vec![Role::Auditor]] {

@@ -47,16 +47,21 @@ async fn export(world: &World, principal: &Principal, query: &str) -> Response {
 
 /// The records of the exports as streams, oldest first.
 async fn recorded(world: &World) -> Vec<(String, u64, Option<String>)> {
-    let page: EntryPage = world.get(&auditor(), "/v1/ledger/entries?action=ledger.exported&limit=500").await;
-    let records = page.items.iter().map(|entry| {
+    let (mut items, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let path = format!("/v1/ledger/entries?action=ledger.exported&limit=500{cursor}");
+        let page: EntryPage = world.get(&auditor(), &path).await;
+        items.extend(page.items);
+        let Some(next) = page.next_cursor else { break };
+        cursor = format!("&cursor={next}");
+    }
+    let records = items.iter().map(|entry| {
         let leaf = Leaf::parse(entry.leaf.as_bytes()).unwrap();
         Record::parse(&leaf.action, &leaf.record).unwrap()
     });
-    let streams = records.filter_map(|record| match record {
-        Record::LedgerExported { by, size, format: Some(format), filter } if format == "ndjson" => {
-            Some((by, size, filter))
-        }
-        _ => None,
+    let streams = records.filter_map(|record| {
+        let Record::LedgerExported { by, size, format, filter } = record else { return None };
+        (format.as_deref() == Some("ndjson")).then_some((by, size, filter))
     });
     streams.collect()
 }

@@ -33,4 +33,5 @@ mod site;
 mod tenants;
 mod uploads;
 mod verification;
+mod witnesses;
 mod world;

@@ -29,6 +29,7 @@ async fn registered() -> World {
         organisation: "Acme".to_owned(),
         roles: vec![Role::Auditor],
         public_key: pem,
+        contact: None,
     };
     world.app().register_client(&Caller::gateway("test"), client).await.unwrap();
     world
@@ -166,6 +167,7 @@ async fn a_reviewer_needs_a_key_that_the_ledger_knows() {
         public_key:
             "-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE\n-----END PUBLIC KEY-----"
                 .to_owned(),
+        contact: None,
     };
     world.app().register_client(&Caller::gateway("test"), client).await.unwrap();
     let said = world.refuses(&auditor(), Method::POST, PATH, &signed(&stated), 422).await;

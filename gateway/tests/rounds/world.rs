@@ -19,9 +19,9 @@ use konclave_gateway::core::{App, Caller, Clock, CoreOptions, Entry, NewMember};
 use konclave_gateway::enrolment::EnrolmentRecord;
 use konclave_gateway::folder::Folder;
 use konclave_gateway::projections::{OpenedState, State};
-use konclave_ledger::SigningKey;
 use konclave_ledger::records::Record;
 use konclave_ledger::witness::WitnessSigner;
+use konclave_ledger::{EntryDraft, Envelope, Ledger, LedgerOptions, OpenError, SigningKey, Timestamp};
 use konclave_openapi::jobs::{Job, NewJob, Optimizer, TaskKind, TaskSpec, TrainingSpec};
 use konclave_openapi::models::{Model, ModelManifest, NewModel, ParameterTensor};
 use konclave_openapi::problem::Problem;
@@ -45,6 +45,7 @@ pub struct World {
     pub clock: Clock,
     root: ConsortiumRootKey,
     gateway_seed: [u8; 32],
+    ledger_seed: [u8; 32],
     certificate: MembershipCertificate,
     pub sites: BTreeMap<SiteId, TestSite>,
     pub evaluator: IdentityKey,
@@ -107,6 +108,7 @@ impl World {
             folder: tempfile::tempdir().unwrap(),
             clock: Clock::set_to(UnixSeconds(START)),
             gateway_seed: [1; 32],
+            ledger_seed: [2; 32],
             certificate,
             sites,
             evaluator: IdentityKey::from_seed(Zeroizing::new([3; 32])),
@@ -137,7 +139,7 @@ impl World {
                 identity: IdentityKey::from_seed(Zeroizing::new(self.gateway_seed)),
                 certificate: self.certificate.clone(),
                 root: self.root.root(),
-                ledger_seed: Zeroizing::new([2; 32]),
+                ledger_seed: Zeroizing::new(self.ledger_seed),
                 rounds_policy: self.rounds_policy.clone(),
                 clock: self.clock.clone(),
                 on_stop: Box::new(|message| panic!("the writer stopped: {message}")),
@@ -163,6 +165,51 @@ impl World {
         self.running = None;
         self.start().await;
         assert_eq!(*self.app().state(), before, "the replayed state is not the live one");
+    }
+
+    /// The seed of the consortium root, for what the council signs.
+    pub fn root_seed(&self) -> &[u8; 32] {
+        self.root.seed()
+    }
+
+    /// Starts the gateway again with another rounds policy in its folder.
+    pub async fn change_policy(&mut self, rounds_policy: &str) {
+        self.running = None;
+        self.rounds_policy = rounds_policy.to_owned();
+        self.start().await;
+    }
+
+    /// Replaces the ledger's key while the gateway is down, as the operator does.
+    pub async fn change_ledger_key(&mut self, next: [u8; 32], authorisation: &Envelope) {
+        self.running = None;
+        let folder = Folder::new(self.folder.path()).ledger();
+        let mut ledger = loop {
+            let options = LedgerOptions {
+                origin: "konclave.example/test".parse().unwrap(),
+                signer: Box::new(SigningKey::from_seed(&self.ledger_seed)),
+                software: "test".to_owned(),
+                index: false,
+                reserve_bytes: 0,
+                seen: None,
+            };
+            match Ledger::open(&folder, options) {
+                Ok(ledger) => break ledger,
+                Err(OpenError::InUse { .. }) => tokio::time::sleep(Duration::from_millis(10)).await,
+                Err(error) => panic!("the ledger does not open: {error}"),
+            }
+        };
+        let why = EntryDraft {
+            actor: "operator".to_owned(),
+            role: "operator".to_owned(),
+            reason: "its time was over".to_owned(),
+            request_id: "rotate-1".to_owned(),
+            ..EntryDraft::default()
+        };
+        let now = Timestamp::from_unix_seconds(self.clock.now().get()).unwrap();
+        ledger.rotate_key(Box::new(SigningKey::from_seed(&next)), authorisation, why, now).unwrap();
+        drop(ledger);
+        self.ledger_seed = next;
+        self.start().await;
     }
 
     /// Stops the gateway and folds its ledger anew.

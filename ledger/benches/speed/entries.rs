@@ -9,6 +9,8 @@ pub(crate) fn options(index: bool) -> LedgerOptions {
         signer: Box::new(SigningKey::from_seed(&[11; 32])),
         software: "konclave-gateway/0.1.0".into(),
         index,
+        reserve_bytes: 0,
+        seen: None,
     }
 }
 

@@ -59,6 +59,8 @@ mod tests {
             signer: Box::new(SigningKey::from_seed(&[1; 32])),
             software: "konclave/0".into(),
             index: false,
+            reserve_bytes: 0,
+            seen: None,
         };
         let mut ledger = Ledger::open(folder, options).unwrap();
         let draft = |number: u64| EntryDraft {

@@ -26,8 +26,11 @@ impl Ledger {
             || CosignError::UnknownWitness { name: line.name.to_string(), key_id: line.key_id.to_string() };
         let checked = self.keys.check_cosignature(&line, &self.head()).ok_or_else(unknown)?;
         let witness = checked.map_err(LineError::from)?.witness().clone();
+        if self.note.signatures.contains(&line) {
+            return Ok(witness);
+        }
         let mut note = self.note.clone();
-        note.signatures.retain(|known| (&known.name, known.key_id) != (&line.name, line.key_id));
+        note.signatures.retain(|known| known.name != line.name);
         note.signatures.push(line);
         let before = std::mem::replace(&mut self.note, note);
         // A cosignature is worth an fsync, but it is not the truth: if this fails, the head is as it was and the
@@ -50,6 +53,8 @@ impl Ledger {
     fn publish_durably(&mut self) -> io::Result<()> {
         self.storage.write(NEW_CHECKPOINT, self.note.to_string().as_bytes())?;
         self.storage.sync_file(NEW_CHECKPOINT)?;
+        // A write cut short in silence would lose lines that were acknowledged.
+        self.holds(NEW_CHECKPOINT, self.note.to_string().as_bytes()).map_err(|failure| failure.source)?;
         self.storage.rename(NEW_CHECKPOINT, CHECKPOINT)?;
         self.storage.sync_names()
     }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::errors::{Damage, ExportError, ReadError, StorageFailure};
 use super::statement_files::statement_path;
+use super::witnessed::WITNESSED;
 use super::{CHECKPOINT, Ledger};
 use crate::storage::{FileStorage, Storage};
 use crate::tiles::tiles_of;
@@ -58,6 +59,9 @@ impl Ledger {
                 let envelope = self.get_statement(&digest)?.ok_or_else(|| missing(&path, leaf.seq))?;
                 copy(&path, &envelope.to_bytes())?;
             }
+        }
+        if let Some(note) = self.witnessed_note() {
+            copy(WITNESSED, note.to_string().as_bytes())?;
         }
         // Last, so that a copy cut short has no checkpoint and verifies as nothing.
         copy(CHECKPOINT, self.checkpoint_note().as_bytes())?;

@@ -1,8 +1,8 @@
 //! The query index: a sled database that can be deleted at any time and is rebuilt on any doubt.
 //!
 //! sled is never asked to be durable, only to be internally consistent: every batch of keys is applied in one atomic
-//! step together with the size and root it belongs to. If those differ from the head, or anything fails or panics
-//! inside sled, the index is thrown away; the entries are the truth.
+//! step together with the size and root it belongs to. If those differ from the head, if the keys are not those that the
+//! entries give, or if anything fails or panics inside sled, the index is thrown away; the entries are the truth.
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Ledger;
 use super::filter::Filter;
+use super::key_sum::KeySum;
 use crate::checkpoint::Checkpoint;
 use crate::leaf::Leaf;
 
@@ -71,12 +72,13 @@ impl IndexSlot {
         Self::Off
     }
 
-    /// Opens the index of `ledger`; rebuilds it if it is missing, damaged or for another head.
-    pub(super) fn open(folder: &Path, ledger: &Ledger) -> Self {
+    /// Opens the index of `ledger`, whose entries give `keys`; rebuilds it if it is missing, damaged or for another head.
+    pub(super) fn open(folder: &Path, ledger: &Ledger, keys: KeySum) -> Self {
         let head = ledger.head();
         let opened = guarded(|| {
             let database = open_database(folder)?;
-            Ok((database.get(HEAD_KEY)? == Some(head_value(&head).as_slice().into())).then_some(database))
+            let current = database.get(HEAD_KEY)? == Some(head_value(&head).as_slice().into());
+            Ok((current && keys_in(&database)? == keys).then_some(database))
         });
         let database = match opened {
             Ok(Some(database)) => Some(database),
@@ -186,23 +188,43 @@ fn key(tag: u8, value: &str, seq: u64) -> Vec<u8> {
     key
 }
 
+/// The keys of an entry, with their values; `None` if its time can't be read.
+pub(super) fn indexed_keys(leaf: &Leaf) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
+    let millis = leaf.timestamp().ok()?.unix_millis();
+    let mut keys = vec![(key(b't', "", leaf.seq), millis.to_be_bytes().to_vec())];
+    let mut add = |tag, value: &str| keys.push((key(tag, value, leaf.seq), Vec::new()));
+    for (tag, value) in [(b'a', &leaf.actor), (b'c', &leaf.action), (b'o', &leaf.object)] {
+        add(tag, value);
+    }
+    if let Some(site) = &leaf.site {
+        add(b's', site);
+    }
+    // A record's text may hold what a leaf's own fields may not.
+    if let Some(job) = leaf.job().filter(|job| !job.contains('\0')) {
+        add(b'j', job);
+    }
+    if let Some(round) = leaf.round() {
+        add(b'r', &round.to_string());
+    }
+    Some(keys)
+}
+
+fn keys_in(database: &sled::Db) -> Result<KeySum, IndexError> {
+    let mut found = KeySum::default();
+    for item in database.iter() {
+        let (key, value) = item?;
+        if key.as_ref() != HEAD_KEY {
+            found.add(&key, &value);
+        }
+    }
+    Ok(found)
+}
+
 fn apply(database: &sled::Db, leaves: &[Leaf], head: &Checkpoint) -> Result<(), IndexError> {
     let mut batch = sled::Batch::default();
     for leaf in leaves {
-        let millis = leaf.timestamp().map_err(|_| IndexError::Entries)?.unix_millis();
-        batch.insert(key(b't', "", leaf.seq), &millis.to_be_bytes());
-        for (tag, value) in [(b'a', &leaf.actor), (b'c', &leaf.action), (b'o', &leaf.object)] {
-            batch.insert(key(tag, value, leaf.seq), &[]);
-        }
-        if let Some(site) = &leaf.site {
-            batch.insert(key(b's', site, leaf.seq), &[]);
-        }
-        // A record's text may hold what a leaf's own fields may not.
-        if let Some(job) = leaf.job().filter(|job| !job.contains('\0')) {
-            batch.insert(key(b'j', job, leaf.seq), &[]);
-        }
-        if let Some(round) = leaf.round() {
-            batch.insert(key(b'r', &round.to_string(), leaf.seq), &[]);
+        for (key, value) in indexed_keys(leaf).ok_or(IndexError::Entries)? {
+            batch.insert(key, value);
         }
     }
     batch.insert(HEAD_KEY, head_value(head));

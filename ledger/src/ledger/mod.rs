@@ -7,6 +7,7 @@ mod errors;
 mod export;
 mod filter;
 mod index;
+mod key_sum;
 mod last_head;
 mod lock;
 mod query;
@@ -133,7 +134,7 @@ impl Ledger {
         lock: Option<FolderLock>,
         options: LedgerOptions,
     ) -> Result<Self, OpenError> {
-        let mut ledger = recover::load(storage, lock, options)?;
+        let (mut ledger, index_keys) = recover::load(storage, lock, options)?;
         match ledger.republish() {
             // `checkpoint` is also served from memory, and a full disk must not lock the readers out.
             Err(OpenError::Storage(failure)) if failure.is_disk_full() => {}
@@ -142,7 +143,7 @@ impl Ledger {
         let head = ledger.head();
         ledger.last_head.establish(&head)?;
         if let Some(folder) = index_folder {
-            ledger.index = IndexSlot::open(&folder, &ledger);
+            ledger.index = IndexSlot::open(&folder, &ledger, index_keys);
         }
         Ok(ledger)
     }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::errors::{AppendError, Damage, OpenError, StorageFailure};
 use super::index::IndexSlot;
+use super::key_sum::KeySum;
 use super::last_head::LastHead;
 use super::lock::FolderLock;
 use super::sealed::{Sealed, first_unlike};
@@ -22,13 +23,14 @@ use crate::storage::Storage;
 use crate::tiles::{TILE_WIDTH, TileKind, TilePath, decode_hashes, tiles_of};
 use crate::tree::empty_root;
 
-/// Reads and verifies everything; creates the head of an empty ledger in an empty storage.
+/// Reads and verifies everything; creates the head of an empty ledger in an empty storage. Also gives the keys of the
+/// query index, if one is asked for.
 pub(super) fn load(
     storage: Box<dyn Storage>,
     lock: Option<FolderLock>,
     options: LedgerOptions,
-) -> Result<Ledger, OpenError> {
-    let LedgerOptions { origin, signer, software, index: _, reserve_bytes: _, seen } = options;
+) -> Result<(Ledger, KeySum), OpenError> {
+    let LedgerOptions { origin, signer, software, index, reserve_bytes: _, seen } = options;
     let empty = Checkpoint { origin: origin.clone(), size: 0, root: empty_root() };
     let mut ledger = Ledger {
         storage,
@@ -59,11 +61,11 @@ pub(super) fn load(
             ledger.last_head.check(&seen, 0, root)?;
         }
         create(&mut ledger)?;
-        return Ok(ledger);
+        return Ok((ledger, KeySum::default()));
     };
     let key = ledger.verifier_key();
     let (head, note) = Checkpoint::verify(&head_note, &key)?;
-    let walked = verify_files(&*ledger.storage, &head, seen_size)?;
+    let walked = verify_files(&*ledger.storage, &head, seen_size, index)?;
     if let Some(seen) = seen {
         ledger.last_head.check(&seen, head.size, walked.root_seen)?;
     }
@@ -83,7 +85,7 @@ pub(super) fn load(
     settle(&mut *ledger.storage, head.size, ledger.statements.keys())?;
     ledger.restore_cosignatures();
     ledger.restore_witnessed();
-    Ok(ledger)
+    Ok((ledger, walked.index_keys.unwrap_or_default()))
 }
 
 /// The empty head comes before everything else, so that entries without a head always mean damage.
@@ -120,6 +122,8 @@ struct Walked {
     log_keys: LogKeys,
     /// Statements with the first entry that names each.
     statements: BTreeMap<Hash, u64>,
+    /// The keys of the query index, if there is to be one.
+    index_keys: Option<KeySum>,
     /// The root at the size that was asked about, if the ledger reaches it.
     root_seen: Option<Hash>,
     /// The tile that does not fit the entries, if one doesn't.
@@ -128,8 +132,17 @@ struct Walked {
 
 /// Verifies the entries up to the head, then the tiles and statements, which follow from them. If the entries lead to
 /// the signed root, each of them is right, and a hash tile that says otherwise is the damaged one.
-fn verify_files(storage: &dyn Storage, head: &Checkpoint, seen: Option<u64>) -> Result<Walked, OpenError> {
-    let mut walked = Walked { root_seen: (seen == Some(0)).then(empty_root), ..Walked::default() };
+fn verify_files(
+    storage: &dyn Storage,
+    head: &Checkpoint,
+    seen: Option<u64>,
+    index: bool,
+) -> Result<Walked, OpenError> {
+    let mut walked = Walked {
+        root_seen: (seen == Some(0)).then(empty_root),
+        index_keys: index.then(KeySum::default),
+        ..Walked::default()
+    };
     for path in entry_tiles(head.size) {
         let before = walked.tail.size();
         let bytes = read_tile(storage, &path)?;
@@ -196,6 +209,9 @@ impl Walked {
         // A defect in the record of an enrolment is not damage; its keys are simply not known.
         let _ = self.keys.note(&leaf);
         let _ = self.log_keys.note(&leaf);
+        if let Some(keys) = &mut self.index_keys {
+            keys.take(&leaf);
+        }
         if let Some(digest) = leaf.statement {
             self.statements.entry(digest).or_insert(leaf.seq);
         }

@@ -44,6 +44,11 @@ impl Ledger {
         Ok(digest)
     }
 
+    /// The statements that entries name, in order of their digests.
+    pub fn statement_digests(&self) -> impl Iterator<Item = &Hash> {
+        self.statements.keys()
+    }
+
     /// The statement with this digest, or `None` if there is none (a damaged one that no entry names counts as none:
     /// it can be stored again).
     ///

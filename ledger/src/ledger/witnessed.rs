@@ -127,7 +127,7 @@ impl Ledger {
         let checked = self.keys.check_cosignature(&line, &head).ok_or_else(unknown)?;
         let witness = checked.map_err(LineError::from)?.witness().clone();
         if let Some(note) = self.heads.recent.get_mut(&size) {
-            note.signatures.retain(|known| (&known.name, known.key_id) != (&line.name, line.key_id));
+            note.signatures.retain(|known| known.name != line.name);
             note.signatures.push(line);
         }
         self.promote(size)?;

@@ -7,6 +7,7 @@ mod differencing;
 mod limits;
 mod privacy_rules;
 mod reward_rules;
+mod witness_rules;
 
 use std::collections::BTreeSet;
 
@@ -19,6 +20,7 @@ pub(crate) use limits::{LIMITS, LimitKey, Tighter};
 pub(crate) use privacy_rules::{LIMITS as PRIVACY_LIMITS, TABLE as PRIVACY_TABLE};
 pub use privacy_rules::{Overspent, PrivacyRules, Scope};
 pub use reward_rules::{DataClass, DataClassWeights, EvidenceWeights, RewardRules};
+pub use witness_rules::WitnessRules;
 
 use crate::quorum;
 use crate::strict_toml::{Placed, StrictTable};
@@ -68,6 +70,8 @@ pub struct RoundPolicy {
     /// The noise in every sum, and the budgets of what sums tell; without it sums are exact.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub privacy: Option<PrivacyRules>,
+    /// What is asked of the ledger's witnesses.
+    pub witnesses: WitnessRules,
     digest: Digest,
 }
 
@@ -100,6 +104,9 @@ impl RoundPolicy {
                 return Err(table.error("weight_cap", line, PolicyProblem::Conflict { found, other, rule }));
             }
             policy.privacy = Some(PrivacyRules::read(rules, &policy)?);
+        }
+        if let Some(rules) = table.optional_table(witness_rules::TABLE)? {
+            policy.witnesses = WitnessRules::read(rules)?;
         }
         table.finish()?;
         Ok(policy)
@@ -166,6 +173,7 @@ impl RoundPolicy {
                 failed_candidate: 0,
             },
             privacy: None,
+            witnesses: WitnessRules::default(),
             digest,
         }
     }

@@ -89,7 +89,7 @@ fn read<T: DeserializeOwned>(disk: &Disk, path: &std::path::Path) -> Result<T, C
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::path::Path;
 
     use konclave_crypto::{ConsortiumRootKey, Membership, UnixSeconds};
@@ -104,7 +104,7 @@ mod tests {
     use crate::cli::init::{InitArguments, Role, init};
     use crate::config::{ConfigFlags, SiteConfig};
 
-    fn initialised(dir: &Path) -> EnrolmentRequest {
+    pub(in crate::cli) fn initialised(dir: &Path) -> EnrolmentRequest {
         let arguments = InitArguments {
             dir: dir.to_path_buf(),
             site: "site-a".parse().unwrap(),
@@ -116,7 +116,7 @@ mod tests {
     }
 
     /// What the operator's `enrol` makes of a request.
-    fn enrol(request: &EnrolmentRequest, root: u8) -> Enrolment {
+    pub(in crate::cli) fn enrol(request: &EnrolmentRequest, root: u8) -> Enrolment {
         let root = ConsortiumRootKey::from_seed(Zeroizing::new([root; 32]));
         let certificate = root.issue(Membership {
             site: request.site.clone(),
@@ -143,7 +143,7 @@ mod tests {
         }
     }
 
-    fn try_join(dir: &Path, enrolment: &Enrolment) -> Result<String, CommandError> {
+    pub(in crate::cli) fn try_join(dir: &Path, enrolment: &Enrolment) -> Result<String, CommandError> {
         let file = dir.join("from-operator.json");
         std::fs::write(&file, serde_json::to_vec(enrolment).unwrap()).unwrap();
         join(&JoinArguments { dir: dir.to_path_buf(), enrolment: file })

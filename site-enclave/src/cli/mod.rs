@@ -5,6 +5,7 @@ mod join;
 mod process;
 mod service;
 mod status;
+mod witness;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -15,6 +16,7 @@ pub use init::{InitArguments, Role, init};
 pub use join::{JoinArguments, join};
 pub use process::harden;
 pub use status::{StatusArguments, status};
+pub use witness::{CompareArguments, WitnessArguments, WitnessCommand, WitnessStatusArguments, compare};
 
 use crate::client::ClientError;
 use crate::config::{ConfigError, ConfigFlags, EnrolmentError};
@@ -47,6 +49,9 @@ pub enum Command {
     Evaluate(ServiceArguments),
     /// Show the site's state: alarm, ledger head, jobs and rounds, and what has left the site.
     Status(StatusArguments),
+    /// Show this site's ledger head to others, and compare theirs with it.
+    #[command(subcommand)]
+    Witness(WitnessCommand),
     /// Look at a model within bounds and print what it is made of: the service starts this for itself.
     #[command(name = INSPECT_COMMAND, hide = true)]
     InspectModel {
@@ -121,6 +126,9 @@ pub enum CommandError {
         /// The pinned membership.
         file: PathBuf,
     },
+    /// The site has cosigned nothing.
+    #[error("{0}: this site has cosigned no ledger head yet: run `konclave-site run` first")]
+    NothingCosigned(PathBuf),
     /// The runtime.
     #[error("cannot start: {0}")]
     Runtime(#[from] std::io::Error),
@@ -138,6 +146,10 @@ pub fn execute(arguments: Arguments) -> ExitCode {
         Command::Status(given) => status(&given).map(|text| print(&text)),
         Command::Run(given) => service::run(&given),
         Command::Evaluate(given) => service::evaluate(&given),
+        Command::Witness(command) => match witness::witness(&command) {
+            Ok(code) => return code,
+            Err(error) => Err(error),
+        },
         Command::InspectModel { model } => {
             inspect_here(&model).map(|text| print(&text)).map_err(CommandError::from)
         }

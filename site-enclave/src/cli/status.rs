@@ -5,18 +5,16 @@ use std::path::PathBuf;
 
 use konclave_crypto::JobId;
 use konclave_crypto::privacy::{Delta, PrivacyCost};
-use konclave_ledger::checkpoint::Checkpoint;
-use konclave_ledger::witness::WitnessState;
 use konclave_openapi::sites::Enrolment;
 use serde::Serialize;
 
 use super::CommandError;
+use super::witness::WitnessStatus;
 use crate::client::{EgressLog, EgressTotal, MessageClass};
 use crate::clock;
 use crate::config::SiteFolder;
 use crate::driver::StoredAnswer;
-use crate::keystore::{Decision, Disk, DiskError, JobStore, Journal, RecordKind, Spending, decode};
-use crate::witness::Alarm;
+use crate::keystore::{Decision, Disk, DiskError, JobStore, Journal, Spending};
 
 /// What `status` takes.
 #[derive(Debug, clap::Args)]
@@ -34,8 +32,9 @@ struct Status {
     site: Option<String>,
     role: Option<String>,
     enrolled_until: Option<String>,
-    alarm: Option<Alarm>,
-    ledger_head: Option<Checkpoint>,
+    /// The ledger as this site has witnessed it.
+    #[serde(flatten)]
+    ledger: WitnessStatus,
     jobs: Vec<JobStatus>,
     /// What updates with noise have cost; absent where none was made.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -87,20 +86,13 @@ fn gather(folder: &SiteFolder) -> Result<Status, CommandError> {
     let enrolment: Option<Enrolment> =
         disk.read(&folder.enrolment())?.and_then(|bytes| serde_json::from_slice(&bytes).ok());
     let member = enrolment.as_ref().map(|enrolment| &enrolment.certificate.membership);
-    let head = disk.read(&folder.witness_head())?.and_then(|bytes| {
-        let [state] = decode(RecordKind::Head, &bytes).ok()?;
-        WitnessState::from_bytes(&state).ok().map(|state| state.head().clone())
-    });
     let log = folder.egress_log();
     let totals = EgressLog::totals(&log).map_err(|source| DiskError { doing: "read", path: log, source })?;
-    let alarm = Alarm::standing(&folder.alarm())
-        .map_err(|error| CommandError::Site(crate::driver::SiteError::AlarmFile(error)))?;
     Ok(Status {
         site: member.map(|member| member.site.to_string()),
         role: member.map(|member| member.role.as_str().to_owned()),
         enrolled_until: member.map(|member| clock::rfc3339(member.not_after)),
-        alarm,
-        ledger_head: head,
+        ledger: WitnessStatus::gather(folder)?,
         jobs: jobs(&disk, folder)?,
         privacy_spent: privacy_spent(folder)?,
         unreadable_egress_lines: totals.bad_lines,
@@ -156,18 +148,7 @@ fn in_words(status: &Status) -> String {
         (Some(site), Some(role), Some(until)) => line(format!("{site}, {role}, enrolled until {until}")),
         _ => line("not joined to a consortium yet".to_owned()),
     }
-    if let Some(alarm) = &status.alarm {
-        line(format!("ALARM: {alarm}\n{}", alarm.advice));
-    }
-    match &status.ledger_head {
-        Some(head) => {
-            line(format!(
-                "last ledger head checked: {} entries, root {} ({})",
-                head.size, head.root, head.origin
-            ));
-        }
-        None => line("no ledger head checked yet".to_owned()),
-    }
+    line(status.ledger.in_words(clock::now().get()).trim_end().to_owned());
     for job in &status.jobs {
         let over = if job.over { ", over" } else { "" };
         line(format!(

@@ -8,6 +8,7 @@ use konclave_crypto::setup::KeyAdvertisement;
 use konclave_crypto::{Digest, JobId, RoundNumber, SiteId};
 use konclave_ledger::Leaf;
 use konclave_ledger::dsse::Envelope;
+use konclave_ledger::note::MAX_NOTE_BYTES;
 use konclave_ledger::records::Record;
 use konclave_openapi::deposits::{Deposit, NewDeposit};
 use konclave_openapi::evaluations::{Evaluation, NewEvaluation};
@@ -19,10 +20,14 @@ use konclave_openapi::models::Model;
 use konclave_openapi::page::Page;
 use konclave_openapi::rounds::Round;
 use konclave_openapi::status::Status;
+use konclave_openapi::witnesses::{LogKeysView, WitnessesView};
 use konclave_openapi::work::WorkList;
 use reqwest::Method;
 
 use super::{ClientError, GatewayClient, MessageClass, Outgoing};
+
+/// The most bytes of an `add-checkpoint` body: a note, 63 hashes of 45 bytes, the size.
+const MAX_ADD_CHECKPOINT: usize = MAX_NOTE_BYTES + 4096;
 
 impl GatewayClient {
     /// What the gateway says of itself.
@@ -252,6 +257,30 @@ impl GatewayClient {
     /// [`ClientError`].
     pub async fn checkpoint(&self) -> Result<CheckpointView, ClientError> {
         self.exchange(&Outgoing::get("/v1/ledger/checkpoint")).await
+    }
+
+    /// What this witness is asked to cosign, who has seen `old` entries: the body of an `add-checkpoint` request.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn add_checkpoint(&self, old: u64) -> Result<String, ClientError> {
+        self.text(&Outgoing::get(format!("/v1/ledger/add-checkpoint?old={old}")), MAX_ADD_CHECKPOINT).await
+    }
+
+    /// What all witnesses vouch for.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn witnesses(&self) -> Result<WitnessesView, ClientError> {
+        self.exchange(&Outgoing::get("/v1/ledger/witnesses")).await
+    }
+
+    /// The ledger's key and the changes of it.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn log_keys(&self) -> Result<LogKeysView, ClientError> {
+        self.exchange(&Outgoing::get("/v1/ledger/keys")).await
     }
 
     /// The ledger entry that set the rounds policy with a digest, and the policy's text. Only a text with that digest

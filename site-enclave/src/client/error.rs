@@ -168,6 +168,21 @@ impl ClientError {
         }
     }
 
+    /// Whether the request failed for a reason that is this site's: its own files, or an access that has ended.
+    #[must_use]
+    pub fn is_of_this_site(&self) -> bool {
+        match self {
+            Self::Setup { .. } | Self::File { .. } | Self::EgressLog { .. } => true,
+            Self::Problem { problem, .. } => matches!(problem.status, 401 | 403),
+            Self::Connection { .. }
+            | Self::NotAGateway { .. }
+            | Self::Malformed { .. }
+            | Self::WrongBlob { .. }
+            | Self::BlobTooLarge { .. }
+            | Self::Stalled { .. } => false,
+        }
+    }
+
     /// Seconds the gateway asked to wait.
     #[must_use]
     pub fn retry_after(&self) -> Option<u64> {

@@ -216,6 +216,20 @@ impl GatewayClient {
         })
     }
 
+    /// Sends and reads a text of at most `limit` bytes.
+    pub(crate) async fn text(&self, outgoing: &Outgoing, limit: usize) -> Result<String, ClientError> {
+        let (verb, path) = (outgoing.verb(), outgoing.path.clone());
+        let response = self.send(outgoing).await?;
+        let body = read_limited(response, limit)
+            .await
+            .map_err(|error| ClientError::connection(verb, &outgoing.path, &error))?;
+        let malformed = |reason: String| ClientError::Malformed { method: verb, path, reason };
+        if body.len() > limit {
+            return Err(malformed(format!("it has more than {limit} bytes")));
+        }
+        String::from_utf8(body).map_err(|error| malformed(error.to_string()))
+    }
+
     /// Sends and wants no answer but success.
     pub(crate) async fn deliver(&self, outgoing: &Outgoing) -> Result<(), ClientError> {
         self.send(outgoing).await.map(drop)

@@ -98,6 +98,24 @@ impl SiteFolder {
         self.0.join("state/witness/head")
     }
 
+    /// The last head that this site cosigned, with its cosignature: what it shows to others.
+    #[must_use]
+    pub fn own_note(&self) -> PathBuf {
+        self.0.join("state/witness/own.note")
+    }
+
+    /// The changes of the ledger's key that this site has followed since its enrolment.
+    #[must_use]
+    pub fn log_keys(&self) -> PathBuf {
+        self.0.join("state/witness/log-keys")
+    }
+
+    /// What the other witnesses showed last.
+    #[must_use]
+    pub fn other_witnesses(&self) -> PathBuf {
+        self.0.join("state/witness/others.json")
+    }
+
     /// Registered deposits and their openings.
     #[must_use]
     pub fn deposits(&self) -> PathBuf {

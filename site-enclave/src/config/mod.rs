@@ -19,7 +19,7 @@ use crate::client::{Endpoint, RetryPolicy};
 
 /// The prefix of environment variables.
 const ENVIRONMENT: &str = "KONCLAVE_SITE_";
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 11] = [
     "gateway_url",
     "data",
     "policy",
@@ -30,7 +30,10 @@ const KEYS: [&str; 10] = [
     "connect_timeout_seconds",
     "idle_timeout_seconds",
     "attempts",
+    EXCHANGE_FOLDER,
 ];
+/// `[witness] exchange_folder` as the environment writes it.
+const EXCHANGE_FOLDER: &str = "witness_exchange_folder";
 
 /// The settings of a site.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,6 +62,18 @@ pub struct SiteConfig {
     pub idle_timeout_seconds: u16,
     /// How often a request is sent before the site goes back to asking for work.
     pub attempts: u32,
+    /// Ways to compare the ledger with other sites.
+    #[serde(default)]
+    pub witness: WitnessConfig,
+}
+
+/// How this site compares the ledger's heads with other sites, besides asking the gateway.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WitnessConfig {
+    /// A folder that the sites share, relative to the site's folder; without it only the gateway is asked.
+    #[serde(default)]
+    pub exchange_folder: Option<PathBuf>,
 }
 
 /// Settings given as flags; they win over all else.
@@ -138,7 +153,9 @@ impl SiteConfig {
         let config: Self = Figment::new()
             .merge(Serialized::defaults(Defaults::default()))
             .merge(Toml::file_exact(file))
-            .merge(Env::prefixed(ENVIRONMENT).only(&KEYS))
+            .merge(Env::prefixed(ENVIRONMENT).only(&KEYS).map(|key| {
+                if key == EXCHANGE_FOLDER { "witness.exchange_folder".into() } else { key.into() }
+            }))
             .merge(Serialized::defaults(flags))
             .extract()
             .map_err(|error| ConfigError::Unreadable(Box::new(error)))?;
@@ -190,6 +207,12 @@ impl SiteConfig {
         files.sort();
         files.dedup();
         Ok(files)
+    }
+
+    /// The folder that the sites share for their notes, if there is one.
+    #[must_use]
+    pub fn exchange_folder(&self, folder: &SiteFolder) -> Option<PathBuf> {
+        self.witness.exchange_folder.as_ref().map(|shared| folder.path().join(shared))
     }
 
     /// Where the gateway is and how long to wait for it.
@@ -280,6 +303,27 @@ mod tests {
     }
 
     #[test]
+    fn an_exchange_folder_lies_where_it_says() {
+        let lines = |folder: &str| {
+            format!("gateway_url = \"https://g\"\n[witness]\nexchange_folder = \"{folder}\"\n")
+        };
+        for (named, place) in
+            [("/mnt/notes", "/mnt/notes".into()), ("notes", Path::new("FOLDER").join("notes"))]
+        {
+            let (keep, folder) = folder_with(&lines(named));
+            let config = SiteConfig::load(&folder, &ConfigFlags::default()).unwrap();
+            let found = config.exchange_folder(&folder).unwrap();
+            let place = place.strip_prefix("FOLDER").map_or(place.clone(), |inner| keep.path().join(inner));
+            assert_eq!(found, place);
+        }
+        let (_keep, folder) = folder_with("gateway_url = \"https://g\"\n");
+        assert_eq!(
+            SiteConfig::load(&folder, &ConfigFlags::default()).unwrap().exchange_folder(&folder),
+            None
+        );
+    }
+
+    #[test]
     fn errors_name_the_key() {
         for (text, expected) in [
             ("gateway_url = \"https://g\"\npol_seconds = 3\n", "pol_seconds"),
@@ -289,6 +333,7 @@ mod tests {
             ("poll_seconds = 3\n", "gateway_url"),
             ("gateway_url = \"https://g\"\ndata = []\n", "data"),
             ("gateway_url = \"https://g\"\nidle_timeout_seconds = 20\n", "idle_timeout_seconds = 20"),
+            ("gateway_url = \"https://g\"\n[witness]\nexchange = \"x\"\n", "exchange"),
         ] {
             let (_keep, folder) = folder_with(text);
             let error = SiteConfig::load(&folder, &ConfigFlags::default()).unwrap_err().to_string();

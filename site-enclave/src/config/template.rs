@@ -40,6 +40,12 @@ idle_timeout_seconds = 60
 
 # How often a request is sent again before the site goes back to asking for work.
 attempts = 6
+
+# [witness]
+# A folder that the sites share, such as a network drive or a synchronised folder: this site puts the last ledger head that
+# it cosigned there and compares those of the others with its own, without the gateway between them. Read and write access is
+# enough; whoever else can write there can remove notes, but not make false ones. (KONCLAVE_SITE_WITNESS_EXCHANGE_FOLDER)
+# exchange_folder = "/mnt/consortium/ledger-notes"
 "#
     )
 }

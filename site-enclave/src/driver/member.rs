@@ -118,7 +118,7 @@ impl Member {
 }
 
 /// The name in the enrolment, before the enrolment is checked: it only names the witness key.
-fn enrolled_name(disk: &Disk, folder: &SiteFolder) -> Result<SiteId, EnrolmentError> {
+pub(crate) fn enrolled_name(disk: &Disk, folder: &SiteFolder) -> Result<SiteId, EnrolmentError> {
     let path = folder.enrolment();
     let bytes = disk.read(&path)?.ok_or_else(|| EnrolmentError::Missing(path.clone()))?;
     let enrolment: konclave_openapi::sites::Enrolment =

@@ -41,6 +41,7 @@ pub use history::HistoryFault;
 pub use learner::{
     Examiner, Learner, LearnerFault, Scores, TorchExaminer, TorchLearner, hyperparameters_of, tasks_of,
 };
+pub(crate) use member::enrolled_name;
 pub use member::{Member, SiteError};
 pub use session::{Session, StoredAnswer};
 pub use site::Site;

@@ -18,12 +18,14 @@ use super::error::StepError;
 use super::member::{Member, SiteError};
 use crate::deposit::{self, DepositFacts};
 use crate::keystore::{DiskError, KeyError};
-use crate::witness::{Look, Witness, WitnessFault};
+use crate::witness::{Alarm, Look, Witness, WitnessFault};
 
 /// The shortest time between two requests for work.
 const BETWEEN_REQUESTS: Duration = Duration::from_millis(50);
 /// How long to wait with work in hand before asking whether there is more.
 const WHILE_BUSY: Duration = Duration::from_secs(1);
+/// The shortest time between two comparisons with what other witnesses have seen.
+const GOSSIP: Duration = Duration::from_secs(30);
 /// The longest pause of a job that fails, and of the loop when the gateway is away.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// How often jobs that are over are looked for.
@@ -49,7 +51,8 @@ pub(crate) fn witness_of(member: &Member) -> Result<Witness, SiteError> {
     let keys = crate::keystore::SiteKeys::read(&member.disk, member.folder.path(), member.site())
         .map_err(|error: KeyError| SiteError::Keys(error))?;
     let log = member.enrolled.ledger_key.clone();
-    Ok(Witness::open(member.disk.clone(), &member.folder, keys.witness, log)?)
+    let root = member.enrolled.root;
+    Ok(Witness::open(member.disk.clone(), &member.folder, keys.witness, log, root)?)
 }
 
 /// Removes models and parameters that no job needs any more, and what broken downloads left.
@@ -118,7 +121,8 @@ pub(crate) async fn serve<D: Duties>(
     }
 }
 
-/// Looks at the ledger whenever it grew, and every few seconds.
+/// Looks at the ledger whenever it grew, and every few seconds; compares with the other witnesses now and then. Ends with
+/// an alarm, also one that somebody else raised: `konclave-site witness compare`.
 async fn keep_witnessing(
     member: Arc<Member>,
     witness: Arc<Mutex<Witness>>,
@@ -126,8 +130,18 @@ async fn keep_witnessing(
 ) -> Result<(), SiteError> {
     let interval = Duration::from_secs(member.config.witness_seconds.into());
     let mut pace = Pace::default();
+    let mut compared: Option<Instant> = None;
     loop {
-        let looked = witness.lock().await.look(&member.client).await;
+        let mut looked = witness.lock().await.look(&member.client).await;
+        if looked.is_ok() && compared.is_none_or(|last| last.elapsed() >= GOSSIP) {
+            compared = Some(Instant::now());
+            if let Err(fault) = compare_with_others(&member, &witness).await {
+                looked = Err(fault);
+            }
+        }
+        if let Some(alarm) = Alarm::standing(&member.folder.alarm())? {
+            return Err(WitnessFault::Alarm(Box::new(alarm)).into());
+        }
         match looked {
             Ok(found) => {
                 pace = Pace::default();
@@ -145,6 +159,21 @@ async fn keep_witnessing(
         // A closed channel means that the work has ended, and with it this task.
         let _ = tokio::time::timeout(interval, growth.changed()).await;
         tokio::time::sleep(BETWEEN_REQUESTS).await;
+    }
+}
+
+/// Compares this site's head with those of the other witnesses, through the gateway and around it.
+async fn compare_with_others(member: &Member, witness: &Mutex<Witness>) -> Result<(), WitnessFault> {
+    let mut witness = witness.lock().await;
+    let around = match member.config.exchange_folder(&member.folder) {
+        Some(folder) => witness.exchange(&member.client, &folder, member.site()).await,
+        None => Ok(()),
+    };
+    // A gateway that tells nothing of the others does not keep their notes from being compared, nor the other way round.
+    match witness.gossip(&member.client).await {
+        Err(fault @ (WitnessFault::Alarm(_) | WitnessFault::AlarmFile(_))) => Err(fault),
+        Err(fault) => around.and(Err(fault)),
+        Ok(()) => around,
     }
 }
 

@@ -13,7 +13,8 @@
 //! journal/<job>                                  decisions, append-only
 //! privacy-spent                                  what updates with noise have cost, append-only
 //! state/jobs/<job>/                              one folder a job, see JobStore
-//! state/witness/head                             the last ledger head seen
+//! state/witness/head                             the last ledger head seen, with the ledger's signature
+//! state/witness/log-keys                         the changes of the ledger's key that were followed
 //! ```
 
 mod disk;

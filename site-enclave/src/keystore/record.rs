@@ -33,6 +33,8 @@ pub(crate) enum RecordKind {
     Head = 7,
     /// The tag sent.
     Tagged = 8,
+    /// The changes of the ledger's key that the witness has followed.
+    LogKeys = 9,
 }
 
 /// Why a state file cannot be used.

@@ -3,8 +3,6 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use konclave_ledger::checkpoint::Checkpoint;
-use konclave_ledger::witness::WitnessError;
 use serde::{Deserialize, Serialize};
 
 use crate::clock;
@@ -17,12 +15,40 @@ pub struct Alarm {
     pub time: String,
     /// What is wrong.
     pub what: String,
-    /// The last head this site checked: origin, size and root as a checkpoint's text.
+    /// The last head this site checked: the signed note as it came, or its text alone where none is stored.
     pub seen: String,
     /// What was offered instead, as it came.
     pub offered: String,
     /// What to do.
     pub advice: String,
+}
+
+/// What to do about an alarm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Advice {
+    /// The ledger's keeper contradicts itself.
+    Contradiction,
+    /// The ledger's key was stolen, and this site has seen heads that the thief may have signed.
+    StolenKey,
+}
+
+impl Advice {
+    const fn text(self) -> &'static str {
+        match self {
+            Self::Contradiction => {
+                "The operator's ledger was rolled back, forked or is not the one this site was enrolled with. Keep this file \
+                 as evidence: two notes in it that are signed by the ledger's key and contradict each other prove it to \
+                 anybody. Compare heads with the other sites (konclave-site witness compare), and remove the file only when \
+                 the contradiction is explained: until then this site takes no part."
+            }
+            Self::StolenKey => {
+                "The consortium root has replaced the ledger's key because somebody else may have it, and this site has seen \
+                 heads beyond the last one that is known to be the operator's. Ask the operator and the other sites whether \
+                 the head below is on the ledger that goes on. Remove this file when that is clear: the site then goes on \
+                 under the new key, and only with a ledger that extends the head it has seen."
+            }
+        }
+    }
 }
 
 /// Why the alarm file cannot be written or read.
@@ -42,21 +68,23 @@ pub enum AlarmError {
 }
 
 impl Alarm {
-    pub(super) fn new(error: &WitnessError, seen: &Checkpoint, offered: &[u8]) -> Self {
+    pub(super) fn new(what: String, seen: String, offered: &[u8], advice: Advice) -> Self {
         Self {
             time: clock::now_rfc3339(),
-            what: error.to_string(),
-            seen: seen.text(),
+            what,
+            seen,
             offered: String::from_utf8_lossy(offered).into_owned(),
-            advice: "The operator's ledger was rolled back, forked or is not the one this site was enrolled with. Keep \
-                     this file as evidence, compare heads with the other sites, and remove it only when the \
-                     contradiction is explained: until then this site takes no part."
-                .to_owned(),
+            advice: advice.text().to_owned(),
         }
     }
 
+    /// A contradiction between two notes that somebody compared by hand.
+    pub(crate) fn found_by_hand(what: String, seen: String, offered: &str) -> Self {
+        Self::new(what, seen, offered.as_bytes(), Advice::Contradiction)
+    }
+
     /// Writes the alarm file, unless an earlier alarm stands, and says it in the log.
-    pub(super) fn raise(&self, disk: &Disk, path: &Path) -> Result<(), AlarmError> {
+    pub(crate) fn raise(&self, disk: &Disk, path: &Path) -> Result<(), AlarmError> {
         tracing::error!(file = %path.display(), "ALARM: {self}");
         if path.exists() {
             return Ok(());

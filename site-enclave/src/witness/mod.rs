@@ -3,30 +3,61 @@
 //! The head is durable before its cosignature exists, so that a crash never makes the site forget what it vouched for.
 //! A ledger that shrinks, forks or does not extend what was seen raises an alarm: a file, an error in the log, and the
 //! site stops taking part until its owner has looked.
+//!
+//! A gateway could show each site a history of its own, each growing consistently. How that is found:
+//! - Round contexts. The gateway's signed context of a round names the ledger's size and root. Each site checks that this
+//!   head lies on the history it has seen ([`Witness::check_head`]), and all sites of a job sign, mask and tag under the
+//!   digest of the *same* context. Sites of one job whose histories differ before that head cannot finish a round together.
+//! - Gossip ([`Witness::gossip`]). The gateway shows what every other witness cosigned last; this site checks those heads
+//!   against its own. A gateway with two histories must withhold here what the other side cosigned, because it cannot forge
+//!   a cosignature: then the others' heads grow old, and `konclave-site witness status` shows it. Two heads of one size,
+//!   both signed by the log, prove the fork to anybody.
+//! - A way around the gateway ([`Witness::exchange`]): a folder that the sites share, and notes compared by hand.
+//!
+//! What is not found: two histories shown to sites that never share a job, nor a folder, nor a word.
 
 mod alarm;
+mod exchange;
+mod fault;
+mod gossip;
+mod key_change;
+mod log_keys;
+mod others;
+mod seen;
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
 
+use konclave_crypto::ConsortiumRoot;
 use konclave_ledger::checkpoint::{Checkpoint, CheckpointError};
-use konclave_ledger::note::VerifierKey;
+use konclave_ledger::note::{SignatureLine, SignedNote, VerifierKey};
 use konclave_ledger::proof::{ConsistencyProof, InclusionProof, ProofError};
 use konclave_ledger::tree::leaf_hash;
-use konclave_ledger::witness::{WitnessError, WitnessSigner, WitnessState};
-use konclave_ledger::{Hash, Timestamp, TimestampError};
+use konclave_ledger::witness::{AddCheckpoint, Refusal, WitnessError, WitnessSigner};
+use konclave_ledger::{Cosignature, Hash, Timestamp};
 use konclave_openapi::ledger::CheckpointView;
+use konclave_openapi::witnesses::{KeyChangeView, WitnessesView};
 
 pub use alarm::{Alarm, AlarmError};
+pub use exchange::{ReadError, read_note};
+pub use fault::WitnessFault;
+pub use gossip::{Comparison, compare_heads};
+pub use log_keys::KnownKeys;
+pub use others::{OtherWitness, OtherWitnesses, Source};
+pub use seen::SeenHead;
 
 use crate::client::{ClientError, GatewayClient};
 use crate::clock;
 use crate::config::SiteFolder;
-use crate::keystore::{Disk, DiskError, RecordError, RecordKind, decode, encode};
+use crate::keystore::Disk;
+use alarm::Advice;
 
 /// Where the heads and proofs come from: the gateway, or a test's ledger.
 pub trait LedgerView {
     /// The latest checkpoint.
     fn checkpoint(&self) -> impl Future<Output = Result<CheckpointView, ClientError>> + Send;
+
+    /// What a witness that has seen `old` entries is asked to cosign: an `add-checkpoint` body.
+    fn add_checkpoint(&self, old: u64) -> impl Future<Output = Result<String, ClientError>> + Send;
 
     /// The hashes that show how the ledger of `new` entries extends that of `old`.
     fn consistency(&self, old: u64, new: u64) -> impl Future<Output = Result<Vec<Hash>, ClientError>> + Send;
@@ -37,11 +68,21 @@ pub trait LedgerView {
 
     /// Hands in a cosignature.
     fn hand_in(&self, size: u64, line: String) -> impl Future<Output = Result<(), ClientError>> + Send;
+
+    /// What the other witnesses cosigned.
+    fn witnesses(&self) -> impl Future<Output = Result<WitnessesView, ClientError>> + Send;
+
+    /// The changes of the log's key, oldest first.
+    fn key_changes(&self) -> impl Future<Output = Result<Vec<KeyChangeView>, ClientError>> + Send;
 }
 
 impl LedgerView for GatewayClient {
     async fn checkpoint(&self) -> Result<CheckpointView, ClientError> {
         Self::checkpoint(self).await
+    }
+
+    async fn add_checkpoint(&self, old: u64) -> Result<String, ClientError> {
+        Self::add_checkpoint(self, old).await
     }
 
     async fn consistency(&self, old: u64, new: u64) -> Result<Vec<Hash>, ClientError> {
@@ -55,17 +96,34 @@ impl LedgerView for GatewayClient {
     async fn hand_in(&self, size: u64, line: String) -> Result<(), ClientError> {
         self.send_cosignature(size, line).await.map(drop)
     }
+
+    async fn witnesses(&self) -> Result<WitnessesView, ClientError> {
+        Self::witnesses(self).await
+    }
+
+    async fn key_changes(&self) -> Result<Vec<KeyChangeView>, ClientError> {
+        Ok(self.log_keys().await?.changes)
+    }
 }
 
 /// The witness of one ledger.
 #[derive(Debug)]
 pub struct Witness {
     disk: Disk,
-    head_file: PathBuf,
-    alarm_file: PathBuf,
+    folder: SiteFolder,
     signer: WitnessSigner,
-    log: VerifierKey,
-    state: WitnessState,
+    root: ConsortiumRoot,
+    keys: KnownKeys,
+    seen: SeenHead,
+    /// The newest head that this site cosigned, as it shows it to others.
+    own: Option<SignedNote>,
+    others: OtherWitnesses,
+    /// Notes of others that were found to be on this site's history: they stay so, whatever it grows to.
+    agreed: BTreeMap<Source, Hash>,
+    /// How doubtful it is that such a note is, for those that were not shown to be.
+    doubts: BTreeMap<Source, u32>,
+    /// Witness keys that the consortium root certified, by site, as far as the gateway has shown them.
+    certified: BTreeMap<String, VerifierKey>,
 }
 
 /// What a look at the ledger gave.
@@ -77,82 +135,53 @@ pub enum Look {
     Cosigned(u64),
 }
 
-/// Why the witness cannot go on.
-#[derive(Debug, thiserror::Error)]
-pub enum WitnessFault {
-    /// The ledger contradicts what this site has seen; the alarm was raised.
-    #[error("ALARM: {0}")]
-    Alarm(Box<Alarm>),
-    /// The alarm could not be written.
-    #[error(transparent)]
-    AlarmFile(#[from] AlarmError),
-    /// The gateway could not be asked.
-    #[error(transparent)]
-    Gateway(#[from] ClientError),
-    /// The stored head cannot be read or written.
-    #[error(transparent)]
-    Disk(#[from] DiskError),
-    /// The stored head is damaged.
-    #[error(
-        "the witness's stored head {path} cannot be used: {source}; restore it from a copy, do not remove it: a witness that \
-         forgets cannot see a rollback"
-    )]
-    Head {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        source: RecordError,
-    },
-    /// The head could not be checked, for a reason that is no contradiction.
-    #[error("the ledger's head cannot be checked: {0}")]
-    Unchecked(WitnessError),
-    /// An entry was shown that the ledger this site has seen does not hold: the gateway's fault.
-    #[error("entry {index} is not proven to be in the ledger: {source}")]
-    Unproven {
-        /// The index it was said to have.
-        index: u64,
-        /// What is wrong with the proof.
-        source: ProofError,
-    },
-    /// The system's clock is unusable.
-    #[error("the system's clock cannot be used for a cosignature: {0}")]
-    Clock(#[from] TimestampError),
-}
-
 impl Witness {
-    /// Reads the last head, or begins with an empty ledger.
+    /// Reads the last head, or begins with an empty ledger. `log` is the key of the site's enrolment.
     ///
     /// # Errors
-    /// [`WitnessFault::Disk`], [`WitnessFault::Head`], or [`WitnessFault::Unchecked`] for the head of another ledger.
+    /// [`WitnessFault::Disk`], [`WitnessFault::Head`], [`WitnessFault::LogKeys`], or [`WitnessFault::Unchecked`] for the
+    /// head of another ledger.
     pub fn open(
         disk: Disk,
         folder: &SiteFolder,
         signer: WitnessSigner,
         log: VerifierKey,
+        root: ConsortiumRoot,
     ) -> Result<Self, WitnessFault> {
-        let head_file = folder.witness_head();
+        let (head_file, origin) = (folder.witness_head(), log.name().clone());
         if let Some(parent) = head_file.parent() {
             disk.create_folder(parent)?;
         }
-        let state = match disk.read(&head_file)? {
-            None => WitnessState::new(log.name().clone()),
-            Some(bytes) => {
-                let [stored] = decode(RecordKind::Head, &bytes)
-                    .map_err(|source| WitnessFault::Head { path: head_file.clone(), source })?;
-                WitnessState::from_bytes(&stored).map_err(WitnessFault::Unchecked)?
-            }
-        };
-        if state.head().origin != *log.name() {
-            let (expected, found) = (log.name().clone(), state.head().origin.clone());
-            return Err(WitnessFault::Unchecked(CheckpointError::WrongOrigin { expected, found }.into()));
+        let seen = SeenHead::read(&disk, &head_file)?.unwrap_or_else(|| SeenHead::nothing(origin.clone()));
+        if seen.head().origin != origin {
+            let found = seen.head().origin.clone();
+            return Err(WitnessFault::Unchecked(
+                CheckpointError::WrongOrigin { expected: origin, found }.into(),
+            ));
         }
-        Ok(Self { disk, head_file, alarm_file: folder.alarm(), signer, log, state })
+        let keys = KnownKeys::open(&disk, &folder.log_keys(), log, &root)?;
+        // Only shown to others: one that cannot be read is written anew with the next cosignature.
+        let own = disk.read(&folder.own_note())?.and_then(|bytes| SignedNote::parse(&bytes).ok());
+        let others = OtherWitnesses::read(&folder.other_witnesses())?.unwrap_or_default();
+        Ok(Self {
+            disk,
+            folder: folder.clone(),
+            signer,
+            root,
+            keys,
+            seen,
+            own,
+            others,
+            agreed: BTreeMap::new(),
+            doubts: BTreeMap::new(),
+            certified: BTreeMap::new(),
+        })
     }
 
     /// The last head that was checked.
     #[must_use]
     pub fn head(&self) -> &Checkpoint {
-        self.state.head()
+        self.seen.head()
     }
 
     /// Looks at the ledger's head: checks it, stores it, cosigns it.
@@ -160,45 +189,123 @@ impl Witness {
     /// # Errors
     /// [`WitnessFault`]; [`WitnessFault::Alarm`] if the ledger contradicts itself, with the alarm file written.
     pub async fn look<V: LedgerView>(&mut self, ledger: &V) -> Result<Look, WitnessFault> {
-        let view = ledger.checkpoint().await?;
-        self.accept(ledger, view.note.as_bytes()).await?;
+        let request = self.advance(ledger).await?;
         let size = self.head().size;
-        let own_name = self.signer.name.as_str();
-        // The view may be newer than the note that was checked only if the gateway contradicts itself.
-        if size == 0 || view.witnesses.iter().any(|witness| witness == own_name) {
+        if size == 0 {
+            return Ok(Look::Unchanged);
+        }
+        let own_key = self.signer.verifier_key();
+        // A line that only claims to be this site's is the gateway's invention, and must not be shown to others as its own.
+        let own = |line: &&SignatureLine| Cosignature::verify(line, self.head(), &own_key).is_ok();
+        if let Some(line) = request.checkpoint.signatures.iter().find(own) {
+            self.keep_own(line.clone())?;
             return Ok(Look::Unchanged);
         }
         let now = Timestamp::from_unix_seconds(clock::now().get())?;
-        let cosignature = self.state.cosign(&self.signer, now);
+        let cosignature = self.seen.state.cosign(&self.signer, now);
+        self.keep_own(cosignature.line().clone())?;
         match ledger.hand_in(size, cosignature.line().to_string()).await {
             Ok(()) => Ok(Look::Cosigned(size)),
-            // The ledger grew in between; the next look cosigns the larger head.
+            // The ledger has let go of that head; the next look cosigns a larger one.
             Err(error) if error.is_over() => Ok(Look::Unchanged),
             Err(error) => Err(error.into()),
         }
     }
 
+    /// Fetches what is to be cosigned, checks it against the last head, and makes it the last head.
+    async fn advance<V: LedgerView>(&mut self, ledger: &V) -> Result<AddCheckpoint, WitnessFault> {
+        let mut conflict = None;
+        for _ in 0..2 {
+            let seen = self.head().size;
+            let request: AddCheckpoint = match ledger.add_checkpoint(seen).await {
+                Ok(body) => body.parse()?,
+                Err(error) if error.is_temporary() => return Err(error.into()),
+                // A ledger that has become smaller cannot answer. What it is now, its signed head says.
+                Err(error) => {
+                    let view = ledger.checkpoint().await?;
+                    self.accept(ledger, view.note.as_bytes()).await?;
+                    return Err(error.into());
+                }
+            };
+            let note = request.checkpoint.to_string();
+            let offered = self.verified(ledger, note.as_bytes()).await?;
+            if offered.size < seen {
+                let error = WitnessError::Rollback { seen, offered: offered.size };
+                return Err(self.fault(error, note.as_bytes()));
+            }
+            let refusal = match self.seen.state.add_checkpoint(&request, self.keys.current()) {
+                Ok(state) => {
+                    self.store(SeenHead::checked(state, &request.checkpoint))?;
+                    return Ok(request);
+                }
+                Err(refusal) => refusal,
+            };
+            match refusal {
+                // It answered for another size than it was asked for: once may be a mistake.
+                Refusal::Conflict { .. } => conflict = Some(refusal),
+                Refusal::Fork(error) | Refusal::Unproven(error) => {
+                    return Err(self.fault(error, note.as_bytes()));
+                }
+                Refusal::NotSigned(error) => return Err(self.fault(error.into(), note.as_bytes())),
+                Refusal::UnknownLog { .. } | Refusal::BadRequest => {
+                    return Err(WitnessFault::Refused(refusal));
+                }
+            }
+        }
+        Err(WitnessFault::Refused(conflict.unwrap_or(Refusal::BadRequest)))
+    }
+
     /// Checks a signed note against the last head and makes it the last head.
     async fn accept<V: LedgerView>(&mut self, ledger: &V, note: &[u8]) -> Result<(), WitnessFault> {
+        let offered = self.verified(ledger, note).await?;
         let seen = self.head().size;
-        let offered = match Checkpoint::verify(note, &self.log) {
-            Ok((offered, _)) => offered,
-            Err(error) => return Err(self.fault(error.into(), note)),
-        };
         let hashes = if seen == 0 || offered.size <= seen {
             Vec::new()
         } else {
             ledger.consistency(seen, offered.size).await?
         };
         let proof = ConsistencyProof { old_size: seen, new_size: offered.size, hashes };
-        let advanced = match self.state.advance(note, &self.log, &proof) {
+        let advanced = match self.seen.state.advance(note, self.keys.current(), &proof) {
             Ok(advanced) => advanced,
             Err(error) => return Err(self.fault(error, note)),
         };
-        if advanced != self.state {
-            self.disk.write(&self.head_file, &encode(RecordKind::Head, &[&advanced.to_bytes()]))?;
-            self.state = advanced;
+        match SignedNote::parse(note) {
+            Ok(note) => self.store(SeenHead::checked(advanced, &note)),
+            Err(error) => Err(self.fault(CheckpointError::from(error).into(), note)),
         }
+    }
+
+    /// Reads a head that the log's key signed. A key that this site does not know is followed if the consortium root put
+    /// it in the known one's place, and is an alarm otherwise.
+    async fn verified<V: LedgerView>(&mut self, ledger: &V, note: &[u8]) -> Result<Checkpoint, WitnessFault> {
+        match Checkpoint::verify(note, self.keys.current()) {
+            Ok((offered, _)) => Ok(offered),
+            Err(error @ CheckpointError::NotSigned { .. }) => {
+                self.follow_key_changes(ledger, note, error).await
+            }
+            Err(error) => Err(self.fault(error.into(), note)),
+        }
+    }
+
+    /// Makes a checked head the last one, durably.
+    fn store(&mut self, seen: SeenHead) -> Result<(), WitnessFault> {
+        if seen.state != self.seen.state || self.seen.note.is_none() {
+            seen.store(&self.disk, &self.folder.witness_head())?;
+            self.seen = seen;
+        }
+        Ok(())
+    }
+
+    /// Keeps the last head with this site's line, for others to read. The head itself is durable already.
+    fn keep_own(&mut self, line: SignatureLine) -> Result<(), WitnessFault> {
+        let Some(note) = &self.seen.note else { return Ok(()) };
+        if self.own.as_ref().is_some_and(|own| own.text == note.text) {
+            return Ok(());
+        }
+        let mut own = note.clone();
+        own.signatures.push(line);
+        self.disk.write(&self.folder.own_note(), own.to_string().as_bytes())?;
+        self.own = Some(own);
         Ok(())
     }
 
@@ -271,15 +378,20 @@ impl Witness {
             | WitnessError::Rollback { .. }
             | WitnessError::Fork { .. }
             | WitnessError::Inconsistent { .. } => {
-                let alarm = Alarm::new(&error, self.head(), evidence);
-                match alarm.raise(&self.disk, &self.alarm_file) {
-                    Ok(()) => WitnessFault::Alarm(Box::new(alarm)),
-                    Err(error) => error.into(),
-                }
+                self.alarm(error.to_string(), evidence, Advice::Contradiction)
             }
+        }
+    }
+
+    /// Raises the alarm with this site's head beside what contradicts it.
+    fn alarm(&self, what: String, evidence: &[u8], advice: Advice) -> WitnessFault {
+        let alarm = Alarm::new(what, self.seen.evidence(), evidence, advice);
+        match alarm.raise(&self.disk, &self.folder.alarm()) {
+            Ok(()) => WitnessFault::Alarm(Box::new(alarm)),
+            Err(error) => error.into(),
         }
     }
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

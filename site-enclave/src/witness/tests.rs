@@ -1,31 +1,66 @@
+mod gossip;
+mod key_changes;
+
 use std::sync::Mutex;
 
+use konclave_crypto::ConsortiumRootKey;
+use konclave_ledger::checkpoint::log_key;
 use konclave_ledger::cosignature::witness_key;
 use konclave_ledger::tree::{Edge, leaf_hash, node_hash};
 use konclave_ledger::witness::verify_cosignature;
 use konclave_ledger::{Origin, SigningKey};
+use konclave_openapi::problem::{Problem, ProblemType};
+use konclave_openapi::witnesses::QuorumView;
+use zeroize::Zeroizing;
 
 use super::*;
 
 /// A ledger in memory that can be told to lie.
-struct Tree {
+pub(crate) struct Tree {
     leaves: Vec<Hash>,
     signer: SigningKey,
     lines: Mutex<Vec<String>>,
+    /// What it says about other witnesses.
+    told: Option<WitnessesView>,
+    changes: Vec<KeyChangeView>,
+    /// Cannot be reached when it is asked for proofs.
+    silent: bool,
+    /// Says that it has fewer entries than the witness has seen, as an honest gateway must.
+    admits: bool,
+    /// Answers so many questions for another size than was asked.
+    mistaken: Mutex<u32>,
+}
+
+fn refused() -> ClientError {
+    let problem = Box::new(Problem::new(ProblemType::Rejected, "more than there is", "r"));
+    ClientError::Problem { method: "GET", path: "/".into(), problem, retry_after: None }
+}
+
+fn unreachable() -> ClientError {
+    ClientError::Connection { method: "GET", path: "/".into(), reason: "nobody is there".into() }
 }
 
 impl Tree {
-    fn of(count: u8, variant: u8) -> Self {
+    pub(crate) fn of(count: u8, variant: u8) -> Self {
         let leaves =
             (0..count).map(|index| leaf_hash(&[index, if index < 3 { 0 } else { variant }])).collect();
-        Self { leaves, signer: SigningKey::from_seed(&[9; 32]), lines: Mutex::default() }
+        Self {
+            leaves,
+            signer: SigningKey::from_seed(&[9; 32]),
+            lines: Mutex::default(),
+            told: None,
+            changes: Vec::new(),
+            silent: false,
+            admits: false,
+            mistaken: Mutex::default(),
+        }
     }
 
     fn origin() -> Origin {
         "ledger.example".parse().unwrap()
     }
 
-    fn head(&self) -> Checkpoint {
+    pub(crate) fn head(&self) -> Checkpoint {
         let mut edge = Edge::default();
         self.leaves.iter().for_each(|leaf| edge.push(*leaf));
         Checkpoint { origin: Self::origin(), size: edge.size(), root: edge.root() }
@@ -35,6 +70,23 @@ impl Tree {
         let mut edge = Edge::default();
         leaves.iter().for_each(|leaf| edge.push(*leaf));
         edge.root()
+    }
+
+    /// The head as the log signs it.
+    pub(crate) fn note(&self) -> SignedNote {
+        self.head().sign(&self.signer)
+    }
+
+    /// The head with a witness's line, who was shown nothing else.
+    pub(crate) fn cosigned_by(&self, witness: &WitnessSigner) -> SignedNote {
+        let mut note = self.note();
+        let log = log_key(Self::origin(), &self.signer);
+        let proof = ConsistencyProof { old_size: 0, new_size: self.head().size, hashes: Vec::new() };
+        let state = konclave_ledger::witness::WitnessState::new(Self::origin());
+        let state = state.advance(note.to_string().as_bytes(), &log, &proof).unwrap();
+        let cosignature = state.cosign(witness, Timestamp::from_unix_seconds(1_767_225_600).unwrap());
+        note.signatures.push(cosignature.line().clone());
+        note
     }
 
     /// RFC 6962 section 2.1.2, SUBPROOF.
@@ -82,10 +134,31 @@ impl LedgerView for Tree {
             root: head.root,
             note,
             witnesses,
+            quorum: no_quorum(),
         })
     }
 
+    async fn add_checkpoint(&self, old: u64) -> Result<String, ClientError> {
+        let head = self.head();
+        if self.admits && old > head.size {
+            return Err(refused());
+        }
+        let mut mistaken = self.mistaken.lock().unwrap();
+        let old_size = if *mistaken > 0 { old.saturating_sub(1) } else { old };
+        *mistaken = mistaken.saturating_sub(1);
+        let from = usize::try_from(old_size).unwrap();
+        let provable = (1..self.leaves.len()).contains(&from);
+        let hashes = if provable { Self::subproof(from, &self.leaves, true) } else { Vec::new() };
+        Ok(AddCheckpoint { old_size, hashes, checkpoint: self.note() }.to_string())
+    }
+
     async fn consistency(&self, old: u64, new: u64) -> Result<Vec<Hash>, ClientError> {
+        if self.silent {
+            return Err(unreachable());
+        }
+        if new > self.head().size {
+            return Err(refused());
+        }
         let (old, new) = (usize::try_from(old).unwrap(), usize::try_from(new).unwrap());
         Ok(Self::subproof(old, &self.leaves[..new], true))
     }
@@ -99,6 +172,32 @@ impl LedgerView for Tree {
         self.lines.lock().unwrap().push(line);
         Ok(())
     }
+
+    async fn witnesses(&self) -> Result<WitnessesView, ClientError> {
+        let nobody = WitnessesView { quorum: no_quorum(), note: None, witnesses: Vec::new() };
+        Ok(self.told.clone().unwrap_or(nobody))
+    }
+
+    async fn key_changes(&self) -> Result<Vec<KeyChangeView>, ClientError> {
+        Ok(self.changes.clone())
+    }
+}
+
+fn no_quorum() -> QuorumView {
+    QuorumView {
+        required: 0,
+        enrolled: 0,
+        witnessed: 0,
+        witnesses: Vec::new(),
+        stands: true,
+        missing_since: None,
+    }
+}
+
+const ROOT: [u8; 32] = [1; 32];
+
+fn root() -> ConsortiumRootKey {
+    ConsortiumRootKey::from_seed(Zeroizing::new(ROOT))
 }
 
 fn signer() -> WitnessSigner {
@@ -106,8 +205,12 @@ fn signer() -> WitnessSigner {
 }
 
 fn open(folder: &SiteFolder, disk: Disk) -> Witness {
-    let log = konclave_ledger::checkpoint::log_key(Tree::origin(), &SigningKey::from_seed(&[9; 32]));
-    Witness::open(disk, folder, signer(), log).unwrap()
+    open_as(folder, disk, signer())
+}
+
+fn open_as(folder: &SiteFolder, disk: Disk, signer: WitnessSigner) -> Witness {
+    let log = log_key(Tree::origin(), &SigningKey::from_seed(&[9; 32]));
+    Witness::open(disk, folder, signer, log, root().root()).unwrap()
 }
 
 #[tokio::test]
@@ -137,6 +240,54 @@ async fn a_smaller_ledger_raises_the_alarm_and_is_not_cosigned() {
     assert!(smaller.lines.lock().unwrap().is_empty());
     let standing = Alarm::standing(&folder.alarm()).unwrap().unwrap();
     assert!(standing.seen.contains("\n8\n") && standing.offered.contains("\n7\n"), "{standing:?}");
+}
+
+#[tokio::test]
+async fn a_ledger_that_admits_to_be_smaller_raises_the_alarm_by_its_signed_head() {
+    let keep = tempfile::tempdir().unwrap();
+    let folder = SiteFolder::new(keep.path());
+    open(&folder, Disk::default()).look(&Tree::of(8, 0)).await.unwrap();
+    let mut smaller = Tree::of(7, 0);
+    smaller.admits = true;
+    let fault = open(&folder, Disk::default()).look(&smaller).await.unwrap_err();
+    assert!(matches!(&fault, WitnessFault::Alarm(alarm) if alarm.what.contains("rollback")), "{fault}");
+    let standing = Alarm::standing(&folder.alarm()).unwrap().unwrap();
+    let key = log_key(Tree::origin(), &smaller.signer);
+    for (evidence, size) in [(standing.seen, 8), (standing.offered, 7)] {
+        assert_eq!(Checkpoint::verify(evidence.as_bytes(), &key).unwrap().0.size, size);
+    }
+}
+
+#[tokio::test]
+async fn an_answer_for_another_size_is_asked_for_again_once_and_is_no_alarm() {
+    let keep = tempfile::tempdir().unwrap();
+    let folder = SiteFolder::new(keep.path());
+    let mut witness = open(&folder, Disk::default());
+    witness.look(&Tree::of(5, 0)).await.unwrap();
+    let tree = Tree::of(8, 0);
+    *tree.mistaken.lock().unwrap() = 1;
+    assert_eq!(witness.look(&tree).await.unwrap(), Look::Cosigned(8));
+    let tree = Tree::of(9, 0);
+    *tree.mistaken.lock().unwrap() = 2;
+    let fault = witness.look(&tree).await.unwrap_err();
+    assert!(matches!(fault, WitnessFault::Refused(Refusal::Conflict { seen: 8 })), "{fault}");
+    assert!(tree.lines.lock().unwrap().is_empty() && !folder.alarm().exists());
+}
+
+#[tokio::test]
+async fn a_head_stored_by_an_earlier_version_is_read_and_gets_its_signature_with_the_next_look() {
+    let keep = tempfile::tempdir().unwrap();
+    let folder = SiteFolder::new(keep.path());
+    let tree = Tree::of(8, 0);
+    open(&folder, Disk::default()).look(&tree).await.unwrap();
+    let stored = SeenHead::read(&Disk::default(), &folder.witness_head()).unwrap().unwrap();
+    SeenHead { note: None, ..stored.clone() }.store(&Disk::default(), &folder.witness_head()).unwrap();
+    let mut witness = open(&folder, Disk::default());
+    assert_eq!((witness.head().size, witness.seen.evidence()), (8, tree.head().text()));
+    witness.look(&tree).await.unwrap();
+    assert_eq!(SeenHead::read(&Disk::default(), &folder.witness_head()).unwrap(), Some(stored));
+    let fault = witness.look(&Tree::of(7, 0)).await.unwrap_err();
+    assert!(matches!(fault, WitnessFault::Alarm(_)), "{fault}");
 }
 
 #[tokio::test]

@@ -17,12 +17,14 @@ use konclave_crypto::{Digest, SiteId};
 use konclave_ledger::Hash;
 use konclave_ledger::dsse::Envelope;
 use konclave_ledger::statements::EvaluationStatement;
+use konclave_ledger::witness::AddCheckpoint;
 use konclave_openapi::evaluations::{Evaluation, NewEvaluation};
 use konclave_openapi::jobs::{Ciphertexts, Job, JobPhase, RosterView};
 use konclave_openapi::ledger::{CheckpointView, ConsistencyProofView, InclusionProofView, NewCosignature};
 use konclave_openapi::models::Model;
 use konclave_openapi::problem::{MEDIA_TYPE, Problem, ProblemType};
 use konclave_openapi::rounds::{UploadOffset, UploadReceipt};
+use konclave_openapi::witnesses::{QuorumView, WitnessesView};
 use konclave_openapi::work::WorkList;
 
 use super::{Gateway, Shared, Stage};
@@ -63,6 +65,8 @@ pub fn router(gateway: &Shared, site: &str) -> Router {
         .route("/v1/ledger/entries/{index}/proof", get(inclusion))
         .route("/v1/ledger/consistency", get(consistency))
         .route("/v1/ledger/checkpoint", get(checkpoint))
+        .route("/v1/ledger/add-checkpoint", get(add_checkpoint))
+        .route("/v1/ledger/witnesses", get(witnesses))
         .route("/v1/ledger/cosignatures", post(cosignature))
         .route("/v1/jobs/{job}/keys/{site}", put(key))
         .route("/v1/jobs/{job}/roster", get(roster))
@@ -187,7 +191,30 @@ async fn checkpoint(State(door): State<Door>) -> Json<CheckpointView> {
         root: head.root,
         note,
         witnesses: Vec::new(),
+        quorum: no_quorum(),
     })
+}
+
+async fn add_checkpoint(State(door): State<Door>, Query(query): Query<BTreeMap<String, u64>>) -> String {
+    let (gateway, old_size) = (door.open(), query["old"]);
+    let head = gateway.log.head();
+    let hashes = if old_size == 0 { Vec::new() } else { gateway.log.consistency(old_size, head.size) };
+    AddCheckpoint { old_size, hashes, checkpoint: head.sign(&gateway.ledger) }.to_string()
+}
+
+async fn witnesses() -> Json<WitnessesView> {
+    Json(WitnessesView { quorum: no_quorum(), note: None, witnesses: Vec::new() })
+}
+
+fn no_quorum() -> QuorumView {
+    QuorumView {
+        required: 0,
+        enrolled: 0,
+        witnessed: 0,
+        witnesses: Vec::new(),
+        stands: true,
+        missing_since: None,
+    }
 }
 
 async fn cosignature(State(door): State<Door>, Json(new): Json<NewCosignature>) -> Json<CheckpointView> {
