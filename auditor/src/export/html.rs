@@ -57,10 +57,10 @@ fn head(source: &Source<'_>, count: u64, chart: &Chart, out: &mut dyn Write) -> 
     item("Root", &source.head.root.to_string())?;
     item("Log key", &source.key.to_string())?;
     write!(out, "</dl>\n{}\n", chart.svg())?;
-    write!(
+    writeln!(
         out,
         "<table><thead><tr><th>Entry</th><th>Time</th><th>Actor</th><th>Action</th><th>Object</th><th>Site</th>\
-         <th>Reason</th><th>Details</th></tr></thead><tbody>\n"
+         <th>Reason</th><th>Details</th></tr></thead><tbody>"
     )?;
     Ok(())
 }

@@ -9,9 +9,9 @@ fn compare(older: &Path, newer: &Path) -> Difference {
 
 /// Two copies of one log that differ from entry `first` on.
 fn forked(first: u64, sizes: [u64; 2]) -> [TempDir; 2] {
-    [0, 1].map(|side| {
+    [(0, sizes[0]), (1, sizes[1])].map(|(side, size)| {
         let (_live, mut ledger) = grown(first);
-        let next = (first..sizes[side as usize]).map(|number| draft(number + side * 1000));
+        let next = (first..size).map(|number| draft(number + side * 1000));
         ledger.append(next.collect(), at(1)).unwrap();
         export(&ledger)
     })

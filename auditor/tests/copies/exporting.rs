@@ -133,10 +133,13 @@ fn tables_and_pages_are_safe_to_open() {
     assert!(page.contains("40 of 40 (until 2027-01-01T00:00:00.000Z)"));
 }
 
+/// A name, and what is done to a copy.
+type Change<'a> = (&'a str, &'a dyn Fn(&Path));
+
 #[test]
 fn nothing_is_exported_from_a_changed_ledger() {
     let (_live, ledger) = grown(300);
-    let changes: [(&str, &dyn Fn(&Path)); 3] = [
+    let changes: [Change<'_>; 3] = [
         ("entry", &|path| replace(&path.join("tile/entries/000"), "because of 10\"", "because of 11\"")),
         ("tile", &|path| {
             let tile = path.join("tile/0/000");
