@@ -49,6 +49,8 @@ const EXPECTED: &str = "
     read-ledger         yyy      y-y   y-y yyy     y-y       yyy     y-y
     cosign              ---      ---   --- ---     y--       ---     y--
     export-ledger       yyy      ---   --- yyy     ---       yyy     ---
+    read-opening        yyy      ---   --- yyy     ---       yyy     ---
+    erase-opening       yyy      ---   --- yyy     ---       ---     ---
     correct-entry       yyy      ---   --- yyy     ---       ---     ---
     record-review       ---      ---   --- ---     ---       yyy     ---
     read-metrics        yyy      ---   --- ---     ---       yyy     ---

@@ -139,7 +139,7 @@ fn only_what_is_new_is_fetched() {
     assert!(is_sound(&desk.copy()));
     desk.asked();
     assert_eq!(desk.run(&[]).0, 0);
-    assert_eq!(desk.asked(), ["checkpoint"]);
+    assert_eq!(desk.asked(), ["checkpoint", "witnessed"]);
 
     for size in [301, 511, 512, 513, 900] {
         grow(&mut ledger, size);

@@ -84,7 +84,7 @@ fn small_rosters_keep_every_promise() {
 
 #[test]
 fn medium_rosters_keep_every_promise() {
-    let report = play_seeds(0..10, Size::Medium);
+    let report = play_seeds(0..16, Size::Medium);
     assert!(report.opened > 5, "{report}");
 }
 

@@ -36,7 +36,7 @@ impl App {
             let own = || state.reviews.iter().filter(|review| review.reviewer == reviewer);
             (
                 own().find(|review| review.statement == statement).map(|review| review.entry),
-                own().last().cloned(),
+                own().next_back().cloned(),
             )
         };
         if let Some(entry) = known {
