@@ -143,7 +143,8 @@ fn an_index_with_the_right_head_and_wrong_keys_is_rebuilt() {
         filters.map(|filter| ledger.query(&filter, None, usize::MAX).unwrap()).collect::<Vec<_>>()
     };
     let expected = all(&Ledger::open(folder.path(), options(false)).unwrap());
-    let edits: [(&str, &dyn Fn(&sled::Db)); 4] = [
+    type Edit<'a> = &'a dyn Fn(&sled::Db);
+    let edits: [(&str, Edit<'_>); 4] = [
         ("a key is missing", &|database| {
             let key = database.scan_prefix(b"s").keys().next().unwrap().unwrap();
             database.remove(key).unwrap().unwrap();

@@ -26,6 +26,9 @@ use support::{at, created, draft, log_key, options, origin};
 const ROOT: [u8; 32] = [40; 32];
 const NEXT: [u8; 32] = [41; 32];
 
+/// Whether a refusal is the one that a case is about.
+type Expected = fn(&RotationError) -> bool;
+
 fn next_key() -> konclave_ledger::VerifierKey {
     key_of(origin(), &SigningKey::from_seed(&NEXT))
 }
@@ -129,7 +132,7 @@ fn refuses_changes_that_the_root_did_not_sign_or_that_are_for_other_keys() {
     other_history.trusted_root = konclave_ledger::Hash::of(b"root");
     let mut beyond = change(&old, &new);
     beyond.trusted_size = 4;
-    let cases: [(&str, Envelope, fn(&RotationError) -> bool); 9] = [
+    let cases: [(&str, Envelope, Expected); 9] = [
         ("by the operator", signed(&change(&old, &new), &support::LOG_SEED), |error| {
             matches!(error, RotationError::Unauthorised(StatementError::Envelope(_)))
         }),

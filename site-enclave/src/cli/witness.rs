@@ -420,7 +420,7 @@ mod tests {
         let same = ("same.note", Tree::of(8, 0).note().to_string());
         let smaller = ("smaller.note", Tree::of(6, 0).note().to_string());
         let garbage = ("garbage.note", "garbage".to_owned());
-        assert_eq!(compared(keep.path(), &[same.clone()]).1, 0);
+        assert_eq!(compared(keep.path(), std::slice::from_ref(&same)).1, 0);
         let (text, code) = compared(keep.path(), &[same.clone(), smaller.clone()]);
         assert!(code == 1 && text.contains("of different sizes"), "{text}");
         let (text, code) = compared(keep.path(), &[garbage.clone(), same.clone()]);
