@@ -126,5 +126,5 @@ pub(crate) fn is_signed_by(note: &SignedNote, key: &VerifierKey) -> bool {
 
 /// Whether a log's first entry names this consortium root.
 pub(crate) fn names_root(first: &Leaf, root: ConsortiumRoot) -> bool {
-    first.record.get("root").and_then(|named| named.as_str()) == Some(root.0.to_string().as_str())
+    first.record.text("root").is_some_and(|named| named == root.0.to_string())
 }

@@ -3,9 +3,12 @@
 use serde_json::Value;
 
 mod scan;
+mod text;
 
-pub(crate) use scan::canonical_text;
 pub use scan::is_canonical;
+pub(crate) use scan::{Scan, canonical_text};
+pub use text::CanonicalText;
+pub(crate) use text::{Items, Members, unescaped, unquoted};
 
 /// 2^53: from here on, JSON numbers of different value share one IEEE double, and RFC 8785 would round them.
 pub const FIRST_UNSAFE_INTEGER: u64 = 1 << 53;

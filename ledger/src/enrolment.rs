@@ -62,7 +62,7 @@ impl Enrolment {
     }
 
     fn from_record(leaf: &Leaf) -> Result<Self, EnrolmentError> {
-        let record = Record::deserialize(&leaf.record).map_err(|_| EnrolmentError)?;
+        let record: Record = serde_json::from_str(leaf.record.as_str()).map_err(|_| EnrolmentError)?;
         let witness_key: VerifierKey = record.witness_vkey.parse().map_err(|_| EnrolmentError)?;
         if witness_key.signature_type() != SignatureType::Cosignature {
             return Err(EnrolmentError);
@@ -74,7 +74,7 @@ impl Enrolment {
 /// The verifier key that a log's first entry publishes; `None` if the entry is another or holds no key for its origin.
 #[must_use]
 pub fn published_log_key(first: &Leaf) -> Option<VerifierKey> {
-    let key: VerifierKey = first.record.get("vkey")?.as_str()?.parse().ok()?;
+    let key: VerifierKey = first.record.text("vkey")?.parse().ok()?;
     let fits = first.action == LEDGER_CREATED && *key.name() == first.origin;
     (fits && key.signature_type() == SignatureType::Log).then_some(key)
 }

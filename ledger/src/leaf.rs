@@ -1,14 +1,18 @@
 //! The parsed view of an entry. What is hashed are always the stored bytes; this view is only for reading.
 
+use std::borrow::Cow;
+
 use serde::de::{Error, IntoDeserializer};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
-use crate::canonical::canonical_text;
+use crate::canonical::{CanonicalText, canonical_text};
 use crate::frontier::Frontier;
 use crate::hash::Hash;
 use crate::origin::Origin;
 use crate::timestamp::{ClockSource, Timestamp};
+
+mod read;
 
 /// Most bytes an entry may have.
 pub const MAX_LEAF_BYTES: usize = 16 * 1024;
@@ -66,7 +70,8 @@ pub struct Leaf {
     #[serde(deserialize_with = "present")]
     pub statement: Option<Hash>,
     /// The typed record of the action.
-    pub record: Value,
+    #[cfg_attr(feature = "schema", schema(value_type = Object))]
+    pub record: CanonicalText,
 }
 
 /// Why bytes are not an entry.
@@ -132,14 +137,14 @@ impl Leaf {
 
     /// The job that the record names.
     #[must_use]
-    pub fn job(&self) -> Option<&str> {
-        self.record.get("job")?.as_str()
+    pub fn job(&self) -> Option<Cow<'_, str>> {
+        self.record.text("job")
     }
 
     /// The round that the record names.
     #[must_use]
     pub fn round(&self) -> Option<u32> {
-        u32::try_from(self.record.get("round")?.as_u64()?).ok()
+        u32::try_from(self.record.integer("round")?).ok()
     }
 
     /// Reads an entry strictly: known version, all fields and no others, canonical bytes.
@@ -150,6 +155,12 @@ impl Leaf {
         if stored.len() > MAX_LEAF_BYTES {
             return Err(LeafError::TooLarge { bytes: stored.len() });
         }
+        let read = str::from_utf8(stored).ok().and_then(read::entry);
+        read.map_or_else(|| Self::parse_slowly(stored), Ok)
+    }
+
+    /// The same in any order, which says what is wrong with bytes that are no entry.
+    fn parse_slowly(stored: &[u8]) -> Result<Self, LeafError> {
         let Some(text) = canonical_text(stored) else {
             // Tells apart what is no JSON at all.
             let _: Value = serde_json::from_slice(stored)?;

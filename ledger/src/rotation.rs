@@ -131,7 +131,7 @@ impl LogKeys {
     pub fn note(&mut self, leaf: &Leaf) -> Result<(), RotationError> {
         if leaf.seq == 0 {
             self.keys.extend(published_log_key(leaf).map(|key| (0, key)));
-            self.root = leaf.record.get("root").and_then(|root| root.as_str()?.parse().ok());
+            self.root = leaf.record.text("root").and_then(|root| root.parse().ok());
         }
         // Reading every entry's record would cost more than the rest of a walk.
         if leaf.action != LEDGER_KEY_ROTATED {

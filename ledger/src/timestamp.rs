@@ -92,8 +92,8 @@ impl Timestamp {
     /// [`TimestampError::Malformed`] for everything else.
     pub fn parse(text: &str) -> Result<Self, TimestampError> {
         let moment = moment(text).ok_or(TimestampError::Malformed)?;
-        let millis = u64::try_from(moment.unix_timestamp_nanos() / 1_000_000);
-        Self::from_unix_millis(millis.map_err(|_| TimestampError::Malformed)?)
+        let seconds = u64::try_from(moment.unix_timestamp()).map_err(|_| TimestampError::Malformed)?;
+        Self::from_unix_millis(seconds * 1000 + u64::from(moment.millisecond()))
     }
 }
 

@@ -12,9 +12,10 @@
 mod support;
 
 use konclave_ledger::canonical::{canonical_json, is_canonical};
+use konclave_ledger::{Hash, Leaf};
 use proptest::prelude::*;
-use serde_json::{Map, Value};
-use support::oracle::{RESERVED, is_canonical_by_writing_again};
+use serde_json::{Map, Value, json};
+use support::oracle::{RESERVED, is_canonical_by_writing_again, leaf_by_writing_again};
 
 #[track_caller]
 fn both_ways(bytes: &[u8]) -> bool {
@@ -131,6 +132,23 @@ fn values() -> impl Strategy<Value = Value> {
     })
 }
 
+/// An entry with this record and text, and with one of its fields as another value.
+fn entry(record: &Value, text: &str, field: Option<(usize, Value)>) -> Value {
+    let hash = Hash::of(text.as_bytes());
+    let mut entry = json!({
+        "action": "job.started", "actor": text, "clock": "synchronised", "commitments": [hash, hash], "new": hash,
+        "object": text, "old": null, "origin": "konclave.example/ledger", "policy": null, "prev": hash, "reason": text,
+        "record": record, "request_id": "r-1", "role": "operator", "seq": 7, "site": text, "software": "konclave/0.1.0",
+        "statement": hash, "time": "2026-01-01T00:00:00.123Z", "v": 1,
+    });
+    let fields = entry.as_object_mut().unwrap();
+    if let Some((at, value)) = field {
+        let name = fields.keys().nth(at % fields.len()).unwrap().clone();
+        fields.insert(name, value);
+    }
+    entry
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -154,6 +172,27 @@ proptest! {
                 _ => bytes.truncate(at),
             }
             both_ways(&bytes);
+        }
+    }
+
+    #[test]
+    fn agrees_on_entries_and_on_what_is_nearly_one(
+        record in values(),
+        text in texts(),
+        field in proptest::option::of((any::<usize>(), values())),
+        edits in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0..3_u8), 0..3),
+    ) {
+        let Ok(mut bytes) = canonical_json(&entry(&record, &text, field)) else { return Ok(()) };
+        prop_assert_eq!(Leaf::parse(&bytes).ok(), leaf_by_writing_again(&bytes));
+        for (at, byte, edit) in edits {
+            if bytes.is_empty() { break }
+            let at = at.index(bytes.len());
+            match edit {
+                0 => bytes[at] = byte,
+                1 => bytes.insert(at, byte),
+                _ => { bytes.remove(at); }
+            }
+            prop_assert_eq!(Leaf::parse(&bytes).ok(), leaf_by_writing_again(&bytes));
         }
     }
 }

@@ -59,7 +59,7 @@ fn open(storage: &FaultyStorage) -> Ledger {
 fn numbers(ledger: &Ledger) -> Vec<u64> {
     ledger
         .leaves(0..u64::MAX)
-        .map(|leaf| leaf.unwrap().record["number"].as_u64().unwrap_or(u64::MAX))
+        .map(|leaf| leaf.unwrap().record.integer("number").unwrap_or(u64::MAX))
         .collect()
 }
 

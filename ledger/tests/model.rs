@@ -166,7 +166,7 @@ proptest! {
         let leaves: Vec<_> = ledger.leaves(0..u64::MAX).map(Result::unwrap).collect();
         prop_assert_eq!(leaves.len(), model.len());
         for (leaf, expected) in leaves.iter().zip(&model) {
-            prop_assert_eq!(&leaf.record, &expected.draft.record);
+            prop_assert_eq!(&leaf.record.to_value(), &expected.draft.record);
             prop_assert_eq!(&leaf.reason, &expected.draft.reason);
             prop_assert_eq!(&leaf.time, &at(expected.second).to_string());
         }

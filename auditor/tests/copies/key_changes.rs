@@ -45,7 +45,7 @@ fn copy(seed: &[u8; 32], changed: impl FnOnce(&mut KeyChange), signers: &[[u8; 3
         (leaf.seq, leaf.prev) = (seq, Hash::of(entries.last().unwrap()));
         if seq == 4 {
             leaf.action = "ledger.key-rotated".into();
-            leaf.record = rotated(seed, &change).to_value().unwrap();
+            leaf.record = (&rotated(seed, &change).to_value().unwrap()).try_into().unwrap();
         }
         entries.push(canonical_json(&serde_json::to_value(&leaf).unwrap()).unwrap());
     }

@@ -138,7 +138,7 @@ fn a_recorded_review_is_the_clients_and_of_this_history() {
     refused(audit_of(&stranger, recorded(&stranger), vec![]), Defect::Statement, "no registered client");
     let field = |change: fn(&mut Record), word: &str| {
         let mut draft = recorded(&good);
-        let mut record = Record::parse("review.recorded", &draft.record).unwrap();
+        let mut record = Record::parse("review.recorded", &(&draft.record).try_into().unwrap()).unwrap();
         change(&mut record);
         draft.record = record.to_value().unwrap();
         refused(audit_of(&good, draft, vec![]), Defect::Statement, word);

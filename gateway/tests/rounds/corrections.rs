@@ -61,7 +61,10 @@ async fn a_correction_names_what_it_corrects_and_why() {
     let leaf = Leaf::parse(recorded.leaf.as_bytes()).unwrap();
     assert_eq!((leaf.object, leaf.site.as_deref()), (format!("ledger/entries/{entry}"), Some("site-1")));
     assert_eq!((leaf.old, leaf.new), (Some(Hash::of(b"50")), Some(Hash::of(b"60"))));
-    assert_eq!(leaf.record, json!({"entry": entry, "field": "/record/lines/0/records", "was": 50, "is": 60}));
+    assert_eq!(
+        leaf.record.to_value(),
+        json!({"entry": entry, "field": "/record/lines/0/records", "was": 50, "is": 60})
+    );
     // Auditors find it by the site.
     let of_site: EntryPage =
         world.get(&auditor(), "/v1/ledger/entries?site=site-1&action=entry.corrected").await;

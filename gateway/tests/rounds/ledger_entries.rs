@@ -149,7 +149,7 @@ async fn every_entry_has_the_value_after_it_and_a_change_the_one_before() {
     assert_eq!((registered[0].old, registered[1].old), (None, registered[0].new));
     assert_ne!(registered[0].new, registered[1].new);
     let set = leaves.iter().find(|leaf| leaf.action == "policy.set").unwrap();
-    assert_eq!(set.new.unwrap().to_string(), set.record["policy"].as_str().unwrap());
+    assert_eq!(set.new.unwrap().to_string(), set.record.text("policy").unwrap());
 }
 
 #[tokio::test]

@@ -21,17 +21,33 @@ pub fn is_canonical(bytes: &[u8]) -> bool {
 /// The same bytes as text, if they are canonical.
 pub(crate) fn canonical_text(bytes: &[u8]) -> Option<&str> {
     let text = str::from_utf8(bytes).ok()?;
-    let mut scan = Scan { rest: text };
+    let mut scan = Scan::new(text);
     scan.value(0)?;
-    scan.rest.is_empty().then_some(text)
+    scan.is_done().then_some(text)
 }
 
 /// What is still to be read. `None` from its methods means: not canonical.
-struct Scan<'a> {
+pub(crate) struct Scan<'a> {
     rest: &'a str,
 }
 
 impl<'a> Scan<'a> {
+    pub(crate) const fn new(text: &'a str) -> Self {
+        Self { rest: text }
+    }
+
+    /// Whether everything was read.
+    pub(crate) const fn is_done(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    /// The next value's text, which lies within `depth` arrays and objects.
+    pub(crate) fn text_of_value(&mut self, depth: u32) -> Option<&'a str> {
+        let start = self.rest;
+        self.value(depth)?;
+        start.get(..start.len() - self.rest.len())
+    }
+
     fn value(&mut self, depth: u32) -> Option<()> {
         match self.rest.as_bytes().first()? {
             b'"' => self.string().map(|_| ()),
@@ -44,13 +60,13 @@ impl<'a> Scan<'a> {
         }
     }
 
-    fn take(&mut self, token: &str) -> Option<()> {
+    pub(crate) fn take(&mut self, token: &str) -> Option<()> {
         self.rest = self.rest.strip_prefix(token)?;
         Some(())
     }
 
     /// Whether a list goes on after a value; `None` if there is neither a comma nor its end.
-    fn goes_on(&mut self, end: &str) -> Option<bool> {
+    pub(crate) fn goes_on(&mut self, end: &str) -> Option<bool> {
         if self.take(",").is_some() { Some(true) } else { self.take(end).map(|()| false) }
     }
 
@@ -98,7 +114,7 @@ impl<'a> Scan<'a> {
     }
 
     /// A string, of which what stands between the quotes is returned, with its escapes.
-    fn string(&mut self) -> Option<&'a str> {
+    pub(crate) fn string(&mut self) -> Option<&'a str> {
         self.take("\"")?;
         let start = self.rest;
         let mut length = 0;

@@ -37,7 +37,7 @@ impl Filter {
             && same(&self.actor, Some(&leaf.actor))
             && same(&self.action, Some(&leaf.action))
             && same(&self.object, Some(&leaf.object))
-            && same(&self.job, leaf.job())
+            && (self.job.is_none() || self.job.as_deref() == leaf.job().as_deref())
             && (self.round.is_none() || self.round == leaf.round())
             && leaf.timestamp().is_ok_and(|time| self.covers(time.unix_millis()))
     }

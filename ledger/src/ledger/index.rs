@@ -201,7 +201,7 @@ pub(super) fn indexed_keys(leaf: &Leaf) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
     }
     // A record's text may hold what a leaf's own fields may not.
     if let Some(job) = leaf.job().filter(|job| !job.contains('\0')) {
-        add(b'j', job);
+        add(b'j', &job);
     }
     if let Some(round) = leaf.round() {
         add(b'r', &round.to_string());

@@ -10,6 +10,7 @@ use serde::de::{Error, IntoDeserializer, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, forward_to_deserialize_any};
 use serde_json::{Map, Value};
 
+use crate::canonical::CanonicalText;
 use crate::hash::Hash;
 
 mod document;
@@ -577,16 +578,16 @@ impl Record {
     ///
     /// # Errors
     /// [`RecordError`] for an unknown action, and for missing, unknown or mistyped fields.
-    pub fn parse(action: &str, record: &Value) -> Result<Self, RecordError> {
+    pub fn parse(action: &str, record: &CanonicalText) -> Result<Self, RecordError> {
         if !Self::ACTIONS.contains(&action) {
             return Err(RecordError::UnknownAction { action: action.to_owned() });
         }
         let malformed = |source| RecordError::Malformed { action: action.to_owned(), source };
-        let tagged = [("action", Part::Action(action)), ("record", Part::Record(record))];
+        let tagged = [("action", Part::Action(action)), ("record", Part::Record(record.as_str()))];
         let tagged = MapDeserializer::new(tagged.into_iter());
         let parsed = Self::deserialize(tagged).map_err(malformed)?;
         // serde takes other spellings too: fields as a list, a name as an object, an absent field as null.
-        if spelling::is_written_as(&parsed, record) {
+        if spelling::is_written_as(&parsed, record.as_str()) {
             Ok(parsed)
         } else {
             Err(malformed(Error::custom("it is spelled otherwise than it would be written")))
@@ -597,7 +598,7 @@ impl Record {
 /// A member of the object that [`Record`] is read from; borrowed, since every entry of a log is read this way.
 enum Part<'a> {
     Action(&'a str),
-    Record(&'a Value),
+    Record(&'a str),
 }
 
 impl<'de> IntoDeserializer<'de, serde_json::Error> for Part<'de> {
@@ -614,7 +615,7 @@ impl<'de> Deserializer<'de> for Part<'de> {
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
         match self {
             Self::Action(action) => visitor.visit_borrowed_str(action),
-            Self::Record(record) => record.deserialize_any(visitor),
+            Self::Record(record) => serde_json::Deserializer::from_str(record).deserialize_any(visitor),
         }
     }
 
@@ -627,7 +628,9 @@ impl<'de> Deserializer<'de> for Part<'de> {
     ) -> Result<V::Value, Self::Error> {
         match self {
             Self::Action(action) => visitor.visit_enum(BorrowedStrDeserializer::new(action)),
-            Self::Record(record) => record.deserialize_enum(name, variants, visitor),
+            Self::Record(record) => {
+                serde_json::Deserializer::from_str(record).deserialize_enum(name, variants, visitor)
+            }
         }
     }
 

@@ -4,13 +4,13 @@ use std::fmt;
 
 use serde::Serialize;
 use serde::ser::{self, Serializer};
-use serde_json::{Map, Value};
 
 use super::Record;
+use crate::canonical::{Items as Texts, Members as Named, unescaped, unquoted};
 
-/// Whether `record` is exactly the value that `parsed` is written as.
-pub(super) fn is_written_as(parsed: &Record, record: &Value) -> bool {
-    parsed.serialize(Same { value: record, is_tagged: true }).is_ok()
+/// Whether the canonical text `record` is the value that `parsed` is written as.
+pub(super) fn is_written_as(parsed: &Record, record: &str) -> bool {
+    parsed.serialize(Same { text: record, is_tagged: true }).is_ok()
 }
 
 /// It is written otherwise.
@@ -31,16 +31,16 @@ impl ser::Error for Differs {
     }
 }
 
-/// A serializer that writes nothing and compares with a value.
+/// A serializer that writes nothing and compares with a value's canonical text.
 #[derive(Clone, Copy)]
 struct Same<'a> {
-    value: &'a Value,
-    /// Outermost stands the object of action and record, of which `value` is the record only.
+    text: &'a str,
+    /// Outermost stands the object of action and record, of which `text` is the record only.
     is_tagged: bool,
 }
 
-const fn same(value: &Value) -> Same<'_> {
-    Same { value, is_tagged: false }
+const fn same(text: &str) -> Same<'_> {
+    Same { text, is_tagged: false }
 }
 
 const fn holds(condition: bool) -> Result<(), Differs> {
@@ -48,31 +48,37 @@ const fn holds(condition: bool) -> Result<(), Differs> {
 }
 
 /// What is left of an array.
-struct Items<'a>(std::slice::Iter<'a, Value>);
+struct Items<'a>(Texts<'a>);
 
 /// An object and how many of its members were met.
 struct Members<'a> {
-    object: &'a Map<String, Value>,
+    members: Vec<(&'a str, &'a str)>,
     met: usize,
     key: Option<String>,
-    tagged: Option<&'a Value>,
+    tagged: Option<&'a str>,
 }
 
 impl<'a> Same<'a> {
     fn items(self) -> Result<Items<'a>, Differs> {
-        self.value.as_array().map(|items| Items(items.iter())).ok_or(Differs)
+        Texts::of(self.text).map(Items).ok_or(Differs)
     }
 
     fn members(self) -> Result<Members<'a>, Differs> {
-        let object = self.value.as_object().ok_or(Differs)?;
-        let tagged = self.is_tagged.then_some(self.value);
-        Ok(Members { object, met: 0, key: None, tagged })
+        let tagged = self.is_tagged.then_some(self.text);
+        // Of the outermost object only the record is compared, as a whole.
+        let members = match tagged {
+            None => Named::of(self.text).ok_or(Differs)?.collect(),
+            Some(_) => Vec::new(),
+        };
+        Ok(Members { members, met: 0, key: None, tagged })
     }
 
     /// The value of an object with one member of this name.
     fn only(self, name: &str) -> Result<Same<'a>, Differs> {
-        let object = self.value.as_object().filter(|object| object.len() == 1).ok_or(Differs)?;
-        object.get(name).map(same).ok_or(Differs)
+        let mut members = Named::of(self.text).ok_or(Differs)?;
+        let (known, value) = members.next().ok_or(Differs)?;
+        holds(known == name && members.next().is_none())?;
+        Ok(same(value))
     }
 }
 
@@ -92,11 +98,15 @@ impl Members<'_> {
             return if name == "record" { value.serialize(same(record)) } else { Ok(()) };
         }
         self.met += 1;
-        value.serialize(same(self.object.get(name).ok_or(Differs)?))
+        let named = |(known, _): &&(&str, &str)| {
+            *known == name || unescaped(known).is_some_and(|known| known == name)
+        };
+        let (_, text) = self.members.iter().find(named).ok_or(Differs)?;
+        value.serialize(same(text))
     }
 
     fn all(self) -> Result<(), Differs> {
-        holds(self.tagged.is_some() || self.met == self.object.len())
+        holds(self.tagged.is_some() || self.met == self.members.len())
     }
 }
 
@@ -112,7 +122,7 @@ impl<'a> Serializer for Same<'a> {
     type SerializeStructVariant = Members<'a>;
 
     fn serialize_bool(self, value: bool) -> Result<(), Differs> {
-        holds(self.value.as_bool() == Some(value))
+        holds(self.text == if value { "true" } else { "false" })
     }
 
     fn serialize_i8(self, value: i8) -> Result<(), Differs> {
@@ -128,7 +138,7 @@ impl<'a> Serializer for Same<'a> {
     }
 
     fn serialize_i64(self, value: i64) -> Result<(), Differs> {
-        holds(self.value.as_i64() == Some(value))
+        holds(self.text.parse() == Ok(value))
     }
 
     fn serialize_u8(self, value: u8) -> Result<(), Differs> {
@@ -144,7 +154,7 @@ impl<'a> Serializer for Same<'a> {
     }
 
     fn serialize_u64(self, value: u64) -> Result<(), Differs> {
-        holds(self.value.as_u64() == Some(value))
+        holds(self.text.parse() == Ok(value))
     }
 
     /// There are no floats in records.
@@ -161,7 +171,7 @@ impl<'a> Serializer for Same<'a> {
     }
 
     fn serialize_str(self, value: &str) -> Result<(), Differs> {
-        holds(self.value.as_str() == Some(value))
+        holds(unquoted(self.text).is_some_and(|text| text == value))
     }
 
     fn serialize_bytes(self, _: &[u8]) -> Result<(), Differs> {
@@ -177,7 +187,7 @@ impl<'a> Serializer for Same<'a> {
     }
 
     fn serialize_unit(self) -> Result<(), Differs> {
-        holds(self.value.is_null())
+        holds(self.text == "null")
     }
 
     fn serialize_unit_struct(self, _: &'static str) -> Result<(), Differs> {
@@ -356,9 +366,14 @@ impl ser::SerializeStructVariant for Members<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::canonical::CanonicalText;
     use crate::hash::Hash;
     use crate::records::{OpenedBatch, OpenedTotal};
-    use serde_json::json;
+    use serde_json::{Map, Value, json};
+
+    fn is_written_as(parsed: &Record, record: &Value) -> bool {
+        super::is_written_as(parsed, CanonicalText::try_from(record).unwrap().as_str())
+    }
 
     fn opened() -> Record {
         let sum = Hash::of(b"sum");

@@ -1,5 +1,9 @@
 use super::*;
-use serde_json::json;
+use serde_json::{Value, json};
+
+fn text(value: &Value) -> CanonicalText {
+    CanonicalText::try_from(value).unwrap()
+}
 
 #[test]
 fn every_record_reads_back_from_action_and_object() {
@@ -47,18 +51,18 @@ fn every_record_reads_back_from_action_and_object() {
     ] {
         let value = record.to_value().unwrap();
         assert!(value.get("action").is_none(), "{value}");
-        assert_eq!(Record::parse(record.action(), &value).unwrap(), record);
+        assert_eq!(Record::parse(record.action(), &text(&value)).unwrap(), record);
     }
 }
 
 #[test]
 fn refuses_unknown_actions_and_fields() {
-    let unknown = Record::parse("job.deleted", &json!({"job": "job-1"})).unwrap_err();
+    let unknown = Record::parse("job.deleted", &text(&json!({"job": "job-1"}))).unwrap_err();
     assert!(matches!(unknown, RecordError::UnknownAction { .. }));
     for bad in
         [json!({"job": "job-1", "by": "me"}), json!({}), json!({"job": 1}), json!([]), json!(["job-1"])]
     {
-        let refused = Record::parse("job.started", &bad).unwrap_err().to_string();
+        let refused = Record::parse("job.started", &text(&bad)).unwrap_err().to_string();
         assert!(refused.starts_with("the record of `job.started` is malformed"), "{refused}");
     }
 }

@@ -1,7 +1,7 @@
 //! Canonical JSON, entries and their records: what is read one way is read the same way by every other reader.
 
 use konclave_ledger::Leaf;
-use konclave_ledger::canonical::{canonical_json, is_canonical};
+use konclave_ledger::canonical::{CanonicalText, canonical_json, is_canonical};
 use konclave_ledger::enrolment::{Enrolment, published_log_key};
 use konclave_ledger::records::Record;
 use serde_json::Value;
@@ -26,7 +26,7 @@ pub fn leaf(bytes: &[u8]) {
         leaf.timestamp().unwrap();
         let _ = Enrolment::from_leaf(&leaf);
         let _ = published_log_key(&leaf);
-        print_back(&leaf.action, &leaf.record);
+        print_back(&leaf.action, &leaf.record.to_value());
     }
 }
 
@@ -40,7 +40,8 @@ pub fn record(bytes: &[u8]) {
 }
 
 fn print_back(action: &str, value: &Value) {
-    let Ok(record) = Record::parse(action, value) else { return };
+    let Ok(text) = CanonicalText::try_from(value) else { return };
+    let Ok(record) = Record::parse(action, &text) else { return };
     assert_eq!(record.action(), action);
     assert_eq!(record.to_value().unwrap(), *value);
 }

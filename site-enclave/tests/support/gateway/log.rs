@@ -41,7 +41,7 @@ impl Log {
             policy: None,
             commitments: Vec::new(),
             statement: None,
-            record: record.to_value().unwrap(),
+            record: (&record.to_value().unwrap()).try_into().unwrap(),
         };
         let bytes = canonical_json(&serde_json::to_value(&leaf).unwrap()).unwrap();
         self.leaves.push((leaf, bytes));
