@@ -35,7 +35,7 @@ BENCH ?= default
 PEER ?=
 PEER_PYTHON ?= python3.12
 
-.PHONY: help setup build demo quality test test-rust test-api test-second torture mutants simulate vectors schemas scale fuzz lint lint-quick arrows lint-deny bench bench-ledger bench-audit audit-static openapi clean distclean
+.PHONY: help setup build demo quality test test-rust test-api test-second torture mutants simulate vectors schemas faults scale fuzz lint lint-quick arrows lint-deny bench bench-ledger bench-audit audit-static openapi clean distclean
 
 help: ## List the tasks
 	@echo 'make TASK, where TASK is one of:'
@@ -100,6 +100,9 @@ vectors: ## Write crypto/vectors/ and ledger/vectors/ anew after a change of the
 
 schemas: ## Write ledger/schemas/ anew after a change of the records
 	$(CARGO) test --locked --workspace --test schemas -- --ignored write
+
+faults: ## Write docs/ledger-faults.md anew after a change of how the ledger stores
+	$(CARGO) test --locked --workspace --test fault_table -- --ignored write_the_table
 
 fuzz: ## Run the fuzz targets for SECONDS each, on the stable compiler: [SECONDS=60] [ONLY='ledger crypto/setup']
 	@scripts/fuzz.sh '$(CARGO)' '$(if $(filter command line,$(origin SECONDS)),$(SECONDS),60)' $(ONLY)

@@ -75,13 +75,21 @@ pub struct Timeouts {
     pub body_seconds: u32,
     /// For the first request of a connection, or the headers of one.
     pub header_seconds: u32,
+    /// Without a client taking the next part of an answer.
+    pub answer_seconds: u32,
     /// For requests under way when the gateway is told to stop.
     pub shutdown_seconds: u32,
 }
 
 impl Default for Timeouts {
     fn default() -> Self {
-        Self { body_idle_seconds: 30, body_seconds: 120, header_seconds: 15, shutdown_seconds: 10 }
+        Self {
+            body_idle_seconds: 30,
+            body_seconds: 120,
+            header_seconds: 15,
+            answer_seconds: 60,
+            shutdown_seconds: 10,
+        }
     }
 }
 
@@ -102,6 +110,12 @@ impl Timeouts {
     #[must_use]
     pub fn header(&self) -> Duration {
         Duration::from_secs(self.header_seconds.into())
+    }
+
+    /// See [`Timeouts::answer_seconds`].
+    #[must_use]
+    pub fn answer(&self) -> Duration {
+        Duration::from_secs(self.answer_seconds.into())
     }
 
     /// See [`Timeouts::shutdown_seconds`].
@@ -202,6 +216,7 @@ impl Settings {
             ("timeouts.body_idle_seconds", self.timeouts.body_idle_seconds),
             ("timeouts.body_seconds", self.timeouts.body_seconds),
             ("timeouts.header_seconds", self.timeouts.header_seconds),
+            ("timeouts.answer_seconds", self.timeouts.answer_seconds),
             ("timeouts.shutdown_seconds", self.timeouts.shutdown_seconds),
         ];
         for (key, seconds) in timeouts {
@@ -246,6 +261,8 @@ impl Settings {
              body_seconds = {}\n\
              # Seconds for a connection's first request and for a request's headers.\n\
              header_seconds = {}\n\
+             # Seconds without a client taking the next part of an answer.\n\
+             answer_seconds = {}\n\
              # Seconds for requests under way when the gateway is told to stop.\n\
              shutdown_seconds = {}\n",
             limits.blob_bytes,
@@ -256,6 +273,7 @@ impl Settings {
             timeouts.body_idle_seconds,
             timeouts.body_seconds,
             timeouts.header_seconds,
+            timeouts.answer_seconds,
             timeouts.shutdown_seconds,
         )
     }

@@ -211,6 +211,11 @@ impl ApiError {
         Self::Unavailable { detail: detail.into(), retry_after }
     }
 
+    /// 503 for want of disk space; the client keeps its message and sends it again.
+    pub fn full_disk() -> Self {
+        Self::unavailable("the gateway's disk is full; the operator was told", 60)
+    }
+
     /// The problem type it is told as.
     #[must_use]
     pub fn kind(&self) -> ProblemType {
@@ -306,7 +311,7 @@ impl From<std::io::Error> for ApiError {
         use std::io::ErrorKind::{QuotaExceeded, StorageFull};
         if matches!(error.kind(), StorageFull | QuotaExceeded) {
             tracing::error!(%error, "the disk is full");
-            Self::unavailable("the gateway's disk is full; the operator was told", 60)
+            Self::full_disk()
         } else {
             Self::internal(error)
         }

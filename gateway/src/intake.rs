@@ -3,16 +3,21 @@
 //! `konclave-gateway enrol` and `client add` write files; they work while the gateway is down. The running gateway
 //! looks every two seconds and appends what is new. A record at fault holds up neither the others nor the gateway: it
 //! is named in the log, and tried again until it is taken or gone.
+//!
+//! A contact whose client's record was replaced or removed before it was taken in is erased here: no entry carries its
+//! commitment, so that nobody could ask for its erasure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use konclave_ledger::Hash;
+use konclave_ledger::openings::Openings;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
-use crate::auth::clients::{Client, records};
+use crate::auth::clients::{Client, Clients, records};
 use crate::core::{App, Caller, CommandError, EnrolError, NewClient, NewMember};
 use crate::enrolment::EnrolmentRecord;
 
@@ -46,6 +51,14 @@ pub enum IntakeError {
         /// Why.
         source: CommandError,
     },
+    /// Contacts that no record names could not be erased.
+    #[error("contacts in {} that no client's record names could not be erased; remove them by hand", .path.display())]
+    Contacts {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// An enrolment was refused.
     #[error("the enrolment in {} was refused; enrol the member anew, or remove the file", .path.display())]
     Enrolment {
@@ -66,7 +79,28 @@ pub async fn take_in(app: &App) -> Vec<IntakeError> {
     for path in list(&folder.clients(), &mut left) {
         left.extend(register(app, path).await.err());
     }
+    let path = folder.openings();
+    left.extend(forget_contacts(app).map_err(|source| IntakeError::Contacts { path, source }).err());
     left
+}
+
+/// Erases the openings that neither an entry nor a client's record names. Whoever is about to write such a record has the
+/// lock; then this is for the next look, which the new record brings about.
+fn forget_contacts(app: &App) -> io::Result<()> {
+    let folder = &app.config().folder;
+    let openings = Openings::at(&folder.openings());
+    let Some(_lock) = openings.try_lock()? else { return Ok(()) };
+    // One that cannot be read may name any of them; it is told as a fault of its own.
+    let Ok(clients) = Clients::new(folder.clients()).all() else { return Ok(()) };
+    let named: BTreeSet<Hash> = clients.iter().filter_map(|client| client.contact).collect();
+    for commitment in openings.commitments()?.difference(&named) {
+        if app.state().commitments.contains_key(commitment) {
+            continue;
+        }
+        openings.erase(commitment).map_err(io::Error::other)?;
+        tracing::info!(%commitment, "a contact that was never registered is erased");
+    }
+    Ok(())
 }
 
 fn list(folder: &Path, left: &mut Vec<IntakeError>) -> Vec<PathBuf> {

@@ -201,6 +201,7 @@ impl Gateway {
         let acceptor = Admission {
             tls: RustlsAcceptor::new(self.tls).handshake_timeout(settings.timeouts.header()),
             connections: Connections::new(self.capacity),
+            stalled: settings.timeouts.answer(),
         };
         let mut server = axum_server::from_tcp(listener)
             .map_err(listen)?

@@ -8,8 +8,9 @@
 //! carries it. Erasing overwrites the file, removes it and makes both durable. What a file system with snapshots or a
 //! flash disk keeps of overwritten blocks is beyond a program: put the folder on an encrypted volume.
 
+use std::collections::BTreeSet;
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -125,6 +126,13 @@ impl fmt::Display for Hex<'_> {
     }
 }
 
+/// The lock on the folder of openings, until it is dropped.
+#[derive(Debug)]
+#[must_use = "the folder is free again once this is dropped"]
+pub struct OpeningsLock {
+    _folder: File,
+}
+
 /// The folder of openings.
 #[derive(Debug, Clone)]
 pub struct Openings {
@@ -187,6 +195,52 @@ impl Openings {
         self.overwrite_and_remove(&self.path(commitment)).map_err(failed)?;
         // What a crash left of a write that was never finished.
         self.overwrite_and_remove(&self.path(commitment).with_extension("tmp")).map_err(failed)
+    }
+
+    /// Keeps everybody else who asks for the lock out of the folder until it is dropped, other processes included: whoever
+    /// stores an opening and then the record that names it, and whoever erases the openings that no record names.
+    /// Waits for it.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn lock(&self) -> io::Result<OpeningsLock> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
+        let folder = File::open(&self.folder)?;
+        folder.lock()?;
+        Ok(OpeningsLock { _folder: folder })
+    }
+
+    /// The lock, if nobody has it.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn try_lock(&self) -> io::Result<Option<OpeningsLock>> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
+        let folder = File::open(&self.folder)?;
+        match folder.try_lock() {
+            Ok(()) => Ok(Some(OpeningsLock { _folder: folder })),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    /// The commitments whose openings are here, readable or not.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn commitments(&self) -> io::Result<BTreeSet<Hash>> {
+        let files = match fs::read_dir(&self.folder) {
+            Ok(files) => files,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(BTreeSet::new()),
+            Err(error) => return Err(error),
+        };
+        let mut found = BTreeSet::new();
+        for file in files {
+            let name = file?.file_name();
+            let name = name.to_str().and_then(|name| name.strip_suffix(".json"));
+            found.extend(name.and_then(|name| name.parse::<Hash>().ok()));
+        }
+        Ok(found)
     }
 
     /// Erases what a crash left of openings that were never stored whole: no entry can carry their commitments.
@@ -263,6 +317,21 @@ mod tests {
             let bytes = fs::read(file.unwrap().path()).unwrap();
             assert!(!String::from_utf8_lossy(&bytes).contains("m.kim"));
         }
+    }
+
+    #[test]
+    fn one_at_a_time_has_the_folder_and_sees_what_is_in_it() {
+        let keep = tempfile::tempdir().unwrap();
+        let openings = Openings::at(&keep.path().join("openings"));
+        assert!(openings.commitments().unwrap().is_empty());
+        let lock = openings.lock().unwrap();
+        assert!(openings.try_lock().unwrap().is_none());
+        let commitment = openings.put(&opening("m.kim@example.org")).unwrap();
+        drop(lock);
+        let lock = openings.try_lock().unwrap();
+        assert!(lock.is_some());
+        fs::write(openings.folder.join("notes.json"), b"not an opening").unwrap();
+        assert_eq!(openings.commitments().unwrap(), BTreeSet::from([commitment]));
     }
 
     /// A second name for the same blocks shows what erasing leaves on the disk.

@@ -97,11 +97,34 @@ fn on_a_small_disk() {
     assert_eq!((ledger.head(), ledger.reserve_state()), (head, ReserveState::Held));
     assert!(ledger.append(vec![draft(300)], at(2)).unwrap_err().is_disk_full());
 
-    assert_eq!(ledger.release_reserve().unwrap(), RESERVE);
-    assert_eq!(ledger.reserve_state(), ReserveState::Missing);
-    assert_eq!(ledger.append(vec![draft(300)], at(3)).unwrap(), [300]);
+    // A part is enough for an entry, and what is left of it stays over a failed try to have all of it again, and a
+    // restart.
+    let mut spent = 0;
+    let index = loop {
+        spent += ledger.spend_reserve().unwrap();
+        assert!(0 < spent && spent < RESERVE, "{spent}");
+        match ledger.append(vec![draft(300)], at(3)) {
+            Ok(indexes) => break indexes[0],
+            Err(error) => assert!(error.is_disk_full(), "{error}"),
+        }
+    };
+    assert_eq!((index, ledger.reserve_state()), (300, ReserveState::Missing));
+    let left = fs::metadata(&reserve).unwrap().len();
+    assert_eq!(left, RESERVE - spent);
     fill(&filler);
-    assert!(ledger.append(vec![draft(301)], at(4)).unwrap_err().is_disk_full());
+    assert!(ledger.take_reserve().is_err());
+    drop(ledger);
+    let mut ledger = opened(&folder, RESERVE, false);
+    assert_eq!(ledger.reserve_state(), ReserveState::Missing);
+    assert_eq!(fs::metadata(&reserve).unwrap().len(), left);
+    assert!(ledger.append(vec![draft(301)], at(3)).unwrap_err().is_disk_full());
+
+    assert_eq!(ledger.release_reserve().unwrap(), left);
+    assert_eq!((ledger.spend_reserve().unwrap(), ledger.release_reserve().unwrap()), (0, 0));
+    assert_eq!(ledger.reserve_state(), ReserveState::Missing);
+    assert_eq!(ledger.append(vec![draft(301)], at(3)).unwrap(), [301]);
+    fill(&filler);
+    assert!(ledger.append(vec![draft(302)], at(4)).unwrap_err().is_disk_full());
     assert!(ledger.take_reserve().is_err());
     assert!(!reserve.exists(), "a reserve that can't be had takes nothing either");
 
@@ -112,11 +135,11 @@ fn on_a_small_disk() {
     let mut ledger = opened(&folder, RESERVE, true);
     assert_eq!(ledger.reserve_state(), ReserveState::Missing);
     assert!(ledger.checkpoint_lags());
-    assert_eq!(ledger.query(&Default::default(), None, 1000).unwrap().len(), 301);
+    assert_eq!(ledger.query(&Default::default(), None, 1000).unwrap().len(), 302);
 
     // Space again, and no restart: entries, statement, reserve, and all of it verifies.
     fs::remove_file(&filler).unwrap();
-    assert_eq!(ledger.append((301..600).map(draft).collect(), at(5)).unwrap().len(), 299);
+    assert_eq!(ledger.append((302..600).map(draft).collect(), at(5)).unwrap().len(), 298);
     assert!(!ledger.checkpoint_lags());
     let digest = ledger.put_statement(&consent("site-a", "job")).unwrap();
     ledger.take_reserve().unwrap();

@@ -398,7 +398,7 @@ fn the_table_of_failures_is_as_documented() {
 }
 
 #[test]
-#[ignore = "writes docs/ledger-faults.md anew"]
+#[ignore = "writes docs/ledger-faults.md anew: make faults"]
 fn write_the_table() {
     std::fs::write(TABLE, table()).unwrap();
 }

@@ -1,6 +1,6 @@
 //! The ledger's views for programs; the C2SP files themselves are served beside them.
 
-use konclave_ledger::{Hash, IndexState};
+use konclave_ledger::{Hash, IndexState, ReserveState};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -265,7 +265,7 @@ pub struct LedgerExport {
 /// How the ledger stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(example = json!({
-    "origin": "konclave.example/ledger", "size": 1204, "writable": true, "index": "ready", "checkpoint_lags": false,
+    "origin": "konclave.example/ledger", "size": 1204, "writable": true, "index": "ready", "checkpoint_lags": false, "reserve": "held",
     "quorum": {"required": 2, "enrolled": 3, "witnessed": 1201, "witnesses": ["konclave.example/site-1", "konclave.example/site-2"], "stands": true},
     "last_review": {"entry": 980, "time": "2026-10-01T08:00:00.000Z", "reviewer": "auditor-1", "from": 400, "size": 980,
         "root": "5d41402abc4b2a76b9719d911017c5925d41402abc4b2a76b9719d911017c592", "result": "sound",
@@ -282,6 +282,8 @@ pub struct LedgerStatus {
     pub index: IndexState,
     /// Whether the published checkpoint is older than the head, because it could not be written.
     pub checkpoint_lags: bool,
+    /// Whether disk space is kept back; while it is `missing`, the disk is full and only what is urgent is written.
+    pub reserve: ReserveState,
     /// How far the witnesses are.
     pub quorum: QuorumView,
     /// The latest review; absent if there was none.

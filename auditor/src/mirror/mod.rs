@@ -8,6 +8,7 @@
 //! kept as evidence.
 
 mod client;
+mod disk;
 mod stage;
 mod token;
 
@@ -187,8 +188,7 @@ pub fn mirror(
                 Ok(tile) => TilePath::in_log(tile.kind(), tile.index(), new.size) == Some(tile),
                 Err(_) => path == witnessed::FILE || statements.contains(path),
             };
-            let superseded = before.as_ref().map_or_else(Vec::new, |(old, _)| superseded(old.size, new.size));
-            stage.adopt(&offered, &belongs, &superseded)?;
+            stage.adopt(&offered, &belongs, &|path| is_superseded(path, new.size))?;
             Ok(done)
         }
         Err(Stop::Refuse(reason)) => refused(reason),
@@ -207,14 +207,11 @@ fn known_head(folder: &Path) -> Result<Option<(Checkpoint, SignedNote)>, AuditEr
     Ok(Some(head(&folder)?.ok_or_else(|| AuditError::NoCheckpoint { path: folder.shown() })?))
 }
 
-/// The partial files of the older size that the newer one does not have.
-fn superseded(old: u64, new: u64) -> Vec<String> {
-    let kinds = std::iter::once(TileKind::Entries).chain((0..LEVELS).map(|level| TileKind::Hashes { level }));
-    let partial = kinds.filter_map(|kind| {
-        let path = last(kind, old)?;
-        (TilePath::in_log(kind, path.index(), new) != Some(path)).then(|| path.to_string())
-    });
-    partial.collect()
+/// Whether a file is a partial tile of an older size, in whose place the log has a wider one.
+fn is_superseded(path: &str, size: u64) -> bool {
+    let Ok(tile) = path.parse::<TilePath>() else { return false };
+    let now = TilePath::in_log(tile.kind(), tile.index(), size);
+    now.is_some_and(|now| now.width() > tile.width())
 }
 
 /// The partial tile of a kind; `None` if it ends with a full one.

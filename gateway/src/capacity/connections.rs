@@ -6,11 +6,13 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum_server::accept::Accept;
 use axum_server::tls_rustls::RustlsAcceptor;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::Sleep;
 
 use super::Capacity;
 
@@ -137,11 +139,34 @@ fn network(address: IpAddr) -> IpAddr {
     }
 }
 
-/// A TCP connection with its place.
+/// A TCP connection with its place. One whose other side takes nothing of what is to be sent for too long ends.
 #[derive(Debug)]
 pub struct Counted {
     stream: TcpStream,
     ticket: Ticket,
+    /// How long it may take nothing.
+    limit: Duration,
+    /// Until when it must take something, while there is something to send.
+    until: Option<Pin<Box<Sleep>>>,
+}
+
+impl Counted {
+    /// The outcome of a write, or an error if none went on for too long.
+    fn in_time<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.until = None;
+            return written;
+        }
+        let limit = self.limit;
+        let until = self.until.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        match until.as_mut().poll(cx) {
+            Poll::Ready(()) => {
+                let stalled = io::Error::new(io::ErrorKind::TimedOut, "the client takes nothing");
+                Poll::Ready(Err(stalled))
+            }
+            Poll::Pending => Poll::Pending,
+        }
+    }
 }
 
 impl AsyncRead for Counted {
@@ -156,7 +181,8 @@ impl AsyncRead for Counted {
 
 impl AsyncWrite for Counted {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.in_time(cx, written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -172,7 +198,8 @@ impl AsyncWrite for Counted {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.in_time(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -187,6 +214,8 @@ pub struct Admission {
     pub tls: RustlsAcceptor,
     /// The count.
     pub connections: Connections,
+    /// How long a connection may take nothing of what is to be sent.
+    pub stalled: Duration,
 }
 
 type Accepted<S> = <RustlsAcceptor as Accept<Counted, S>>::Stream;
@@ -202,7 +231,7 @@ impl<S: Send + 'static> Accept<TcpStream, S> for Admission {
         let counted = stream
             .peer_addr()
             .and_then(|peer| Ok(self.connections.admit(peer.ip())?))
-            .map(|ticket| Counted { stream, ticket });
+            .map(|ticket| Counted { stream, ticket, limit: self.stalled, until: None });
         let tls = self.tls.clone();
         Box::pin(async move {
             let (mut stream, service) = tls.accept(counted?, service).await?;

@@ -96,12 +96,12 @@ pub enum ClientError {
 
 impl Add {
     /// The salt is drawn here and stays with the value: whoever reads the client's record learns nothing of the person.
-    fn commit_contact(&self, config: &Config) -> Result<Option<Hash>, ClientError> {
+    fn commit_contact(&self, openings: &Openings) -> Result<Option<Hash>, ClientError> {
         let Some(contact) = self.contact.as_deref().map(str::trim) else { return Ok(None) };
         let mut salt = Zeroizing::new([0; 32]);
         getrandom::fill(salt.as_mut())?;
         let opening = Opening::new(salt, contact)?;
-        Ok(Some(Openings::at(&config.folder.openings()).put(&opening)?))
+        Ok(Some(openings.put(&opening)?))
     }
 
     /// Registers the client, or replaces its record.
@@ -125,12 +125,16 @@ impl Add {
         let mut roles = self.role.clone();
         roles.sort_unstable();
         roles.dedup();
+        let openings = Openings::at(&config.folder.openings());
+        // Until the record names the opening, the gateway would take it for one that nobody can ask for.
+        let _lock =
+            openings.lock().map_err(|source| ClientError::File { path: config.folder.openings(), source })?;
         let client = Client {
             client_id: self.client_id.clone(),
             organisation: organisation.to_owned(),
             roles,
             public_key,
-            contact: self.commit_contact(&config)?,
+            contact: self.commit_contact(&openings)?,
         };
         let folder = config.folder.clients();
         Clients::new(&folder).put(&client).map_err(|source| ClientError::File { path: folder, source })?;

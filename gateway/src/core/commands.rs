@@ -137,6 +137,7 @@ impl From<CommandError> for ApiError {
             CommandError::Writer(WriterError::Stopped) => {
                 Self::unavailable("the gateway is stopping; read the state again later", 5)
             }
+            CommandError::Writer(WriterError::DiskFull) => Self::full_disk(),
             CommandError::RecordTooLarge { .. } | CommandError::Inexact(_) => {
                 Self::rejected(error.to_string())
             }

@@ -40,6 +40,7 @@ impl App {
             Err(error @ (CosignError::Line(_) | CosignError::UnknownWitness { .. })) => {
                 Err(ApiError::rejected(error.to_string()))
             }
+            Err(error) if error.is_disk_full() => Err(ApiError::full_disk()),
             Err(error @ (CosignError::NotStored(_) | CosignError::Poisoned)) => {
                 Err(ApiError::internal(error))
             }

@@ -28,7 +28,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use konclave_crypto::{ConsortiumRoot, Digest, IdentityKey, MembershipCertificate, SiteId, UnixSeconds};
 use konclave_policies::authorization::Authorizer;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 pub use audience::{EVALUATORS_ONLY, EntryAudience, EntryReader, MEMBERS_ONLY, subject};
 pub use budgets::BudgetError;
@@ -36,7 +36,7 @@ pub(crate) use budgets::check_round;
 pub use caller::{Caller, IdempotencyKey};
 pub use clock::Clock;
 pub use commands::{CommandError, Entry, Held, digest_of};
-pub use exports::{EntryExport, MAX_EXPORTS};
+pub use exports::{EntryExport, ExportPlace, MAX_EXPORTS};
 pub(crate) use jobs::Differenced;
 pub use members::{EnrolError, NewClient, NewMember};
 pub use open::{CoreOptions, OpenError, replay};
@@ -71,7 +71,7 @@ struct Inner {
     aggregates: Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>,
     last_seen: Mutex<BTreeMap<SiteId, UnixSeconds>>,
     /// Places for exports under way.
-    exports: Arc<Semaphore>,
+    exports: exports::Places,
 }
 
 impl App {

@@ -9,11 +9,11 @@ use konclave_ledger::records::Record;
 use konclave_ledger::{Ledger, LedgerOptions, Origin, SigningKey};
 use konclave_policies::authorization::Authorizer;
 use konclave_policies::rounds::{PolicyError, RoundPolicy};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 use super::rotation::RotateError;
-use super::{App, Caller, Clock, CommandError, Entry, Inner, MAX_EXPORTS, Witnesses, openings, rotation};
+use super::{App, Caller, Clock, CommandError, Entry, Inner, Witnesses, exports, openings, rotation};
 use crate::blobs::BlobStore;
 use crate::config::Config;
 use crate::coordinator::live::LiveRounds;
@@ -21,7 +21,7 @@ use crate::projections::{FoldError, State, to_hash};
 use crate::rounds_store::RoundsStore;
 use crate::writer::{LedgerHandle, OnStop, Writer};
 
-/// Disk space kept back for the entries that must still be written when the disk is full.
+/// Disk space kept back for the entries that must still be written when the disk is full; see [`crate::writer`].
 const DISK_RESERVE: u64 = 16 << 20;
 
 /// What the core is opened with. The ledger, the blobs and the round messages lie in the configuration's folder.
@@ -145,7 +145,7 @@ impl App {
             clock: options.clock,
             aggregates: Mutex::new(BTreeMap::new()),
             last_seen: Mutex::new(BTreeMap::new()),
-            exports: Arc::new(Semaphore::new(MAX_EXPORTS)),
+            exports: exports::Places::default(),
             config: options.config,
         }));
         app.record_beginning(vkey, &policy, options.rounds_policy).await?;

@@ -40,6 +40,7 @@ async fn read_ledger_status(
             writable,
             index: ledger.index_state(),
             checkpoint_lags: ledger.checkpoint_lags(),
+            reserve: ledger.reserve_state(),
             quorum,
             last_review,
         })

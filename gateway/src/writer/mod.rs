@@ -2,15 +2,20 @@
 //!
 //! Commands queue up; the writer takes what has gathered (at most 256 entries) and appends it with one wait for the
 //! disk (group commit). Once durable, the entries are applied to the fold and the commands are answered, so that
-//! whoever is answered also reads the new state. A full queue pushes back. After a storage failure that leaves open
+//! whoever is answered also reads the new state. A full queue pushes back, and so does a full disk ([`full_disk`]).
+//! After a storage failure that leaves open
 //! what is stored, nothing more is written: the process is to end and to read the truth back at its next start.
+
+mod full_disk;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use konclave_ledger::note::SignedNote;
-use konclave_ledger::{AppendError, CosignError, EntryDraft, Ledger, StatementFileError, Timestamp};
+use konclave_ledger::{
+    AppendError, CosignError, EntryDraft, Ledger, ReserveState, StatementFileError, Timestamp,
+};
 use tokio::sync::oneshot;
 use tokio::sync::watch;
 
@@ -23,7 +28,7 @@ const BATCH: usize = 256;
 const QUEUE: usize = 1024;
 
 /// Why the writer did not take a command. Nothing was appended.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum WriterError {
     /// Too many commands wait.
     #[error("the ledger's queue is full")]
@@ -31,6 +36,9 @@ pub enum WriterError {
     /// The writer has stopped: the gateway is going down.
     #[error("the ledger's writer has stopped")]
     Stopped,
+    /// The disk is full, or has only the room that is kept back.
+    #[error("the ledger's disk is full")]
+    DiskFull,
     /// The ledger refused the entries.
     #[error("the ledger refused the entries: {reason}")]
     Refused {
@@ -78,6 +86,7 @@ impl LedgerHandle {
             state: writer.state,
             changes: writer.changes,
             clock: writer.clock,
+            full: AtomicBool::new(false),
             end: End { ended: Arc::clone(&ended), on_stop: writer.on_stop },
         };
         std::thread::Builder::new().name("ledger-writer".to_owned()).spawn(move || thread.run(&commands))?;
@@ -154,6 +163,8 @@ struct Thread {
     state: Arc<RwLock<State>>,
     changes: watch::Sender<u64>,
     clock: Clock,
+    /// The operator was told that the disk is full.
+    full: AtomicBool,
     end: End,
 }
 
@@ -238,6 +249,11 @@ impl Thread {
     fn append(&self, pending: Vec<Pending>) -> Result<(), Stop> {
         let mut drafted = Vec::new();
         for command in pending {
+            if !command.is_urgent() && !self.has_room() {
+                self.tell_full(true);
+                let _ = command.answer.send(Err(WriterError::DiskFull));
+                continue;
+            }
             match self.drafts(&command)? {
                 Ok(drafts) => drafted.push((command, drafts)),
                 Err(refused) => drop(command.answer.send(Err(refused))),
@@ -247,27 +263,42 @@ impl Thread {
             return Ok(());
         }
         let all: Vec<EntryDraft> = drafted.iter().flat_map(|(_, drafts)| drafts.clone()).collect();
-        match self.store(all)? {
+        let refused = match self.store(all)? {
             Ok(indexes) => {
                 let mut indexes = indexes.into_iter();
                 for (command, drafts) in drafted {
                     let own = indexes.by_ref().take(drafts.len()).collect();
                     let _ = command.answer.send(Ok(own));
                 }
+                return Ok(());
             }
-            Err(refused) if drafted.len() == 1 => {
-                for (command, _) in drafted {
-                    let _ = command.answer.send(Err(WriterError::Refused { reason: refused.clone() }));
-                }
+            Err(refused) => refused,
+        };
+        let alone = drafted.len() == 1;
+        for (command, drafts) in drafted {
+            let stored = if alone { Err(refused.clone()) } else { self.store_by_itself(&command, &drafts)? };
+            let stored = match stored {
+                Err(WriterError::DiskFull) if command.is_urgent() => self.store_from_reserve(&drafts)?,
+                stored => stored,
+            };
+            if matches!(stored, Err(WriterError::DiskFull)) {
+                self.tell_full(true);
             }
-            Err(_) => {
-                for (command, drafts) in drafted {
-                    let stored = self.store(drafts)?;
-                    let _ = command.answer.send(stored.map_err(|reason| WriterError::Refused { reason }));
-                }
-            }
+            let _ = command.answer.send(stored);
         }
         Ok(())
+    }
+
+    /// A command whose batch was refused. What an urgent one before it left of the reserve is not for it.
+    fn store_by_itself(
+        &self,
+        command: &Pending,
+        drafts: &[EntryDraft],
+    ) -> Result<Result<Vec<u64>, WriterError>, Stop> {
+        if !command.is_urgent() && !self.has_room() {
+            return Ok(Err(WriterError::DiskFull));
+        }
+        self.store(drafts.to_vec())
     }
 
     /// The command's entries as the ledger takes them, their statements stored and their references known to the fold.
@@ -291,6 +322,7 @@ impl Thread {
                     Some(Err(error @ (StatementFileError::Ambiguous(_) | StatementFileError::Poisoned))) => {
                         return Err(Stop(error.to_string()));
                     }
+                    Some(Err(error)) if error.is_disk_full() => return Ok(Err(WriterError::DiskFull)),
                     Some(Err(
                         error @ (StatementFileError::TooLarge { .. } | StatementFileError::NotStored(_)),
                     )) => {
@@ -326,10 +358,11 @@ impl Thread {
     }
 
     /// Appends, then applies. The inner error is a refusal: nothing was stored.
-    fn store(&self, drafts: Vec<EntryDraft>) -> Result<Result<Vec<u64>, String>, Stop> {
+    fn store(&self, drafts: Vec<EntryDraft>) -> Result<Result<Vec<u64>, WriterError>, Stop> {
+        let refused = |reason: String| Ok(Err(WriterError::Refused { reason }));
         let now = match Timestamp::from_unix_millis(self.clock.unix_millis()) {
             Ok(now) => now,
-            Err(error) => return Ok(Err(format!("the clock cannot be read: {error}"))),
+            Err(error) => return refused(format!("the clock cannot be read: {error}")),
         };
         let appended = self.write().append(drafts, now);
         let indexes = match appended {
@@ -337,13 +370,14 @@ impl Thread {
             Err(error @ (AppendError::Ambiguous(_) | AppendError::Poisoned)) => {
                 return Err(Stop(error.to_string()));
             }
+            Err(error) if error.is_disk_full() => return Ok(Err(WriterError::DiskFull)),
             Err(
                 error @ (AppendError::Draft { .. }
                 | AppendError::StatementMissing { .. }
                 | AppendError::NotSigned(_)
                 | AppendError::NotStored(_)
                 | AppendError::Rotation(_)),
-            ) => return Ok(Err(error.to_string())),
+            ) => return refused(error.to_string()),
         };
         let ledger = self.ledger.read().unwrap_or_else(PoisonError::into_inner);
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
@@ -357,11 +391,15 @@ impl Thread {
             state.apply(*index, &leaf).map_err(|error| Stop(error.to_string()))?;
         }
         let asked = (state.policy != policy).then(|| state.witness_rules().quorum);
+        let spent = ledger.reserve_state() == ReserveState::Missing;
         drop((ledger, state));
         if let Some(quorum) = asked {
             self.write().require_witnesses(quorum.into());
         }
         self.notify();
+        if !spent {
+            self.tell_full(false);
+        }
         Ok(Ok(indexes))
     }
 

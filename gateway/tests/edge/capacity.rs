@@ -107,6 +107,36 @@ async fn the_ledger_is_written_however_many_connections_are_opened() {
 }
 
 #[tokio::test]
+async fn a_connection_that_takes_nothing_of_its_answer_is_closed() {
+    const BYTES: usize = 48 << 20;
+    let folders = Folders::new();
+    folders.configure("answer_seconds = 60", "answer_seconds = 1");
+    folders.add_client("dev", "model-developer", 33);
+    let served = folders.serve().await;
+    let token = served.token("dev", 33).await;
+    let blob = vec![7; BYTES];
+    let url = served.url(&format!("/v1/blobs/{}", konclave_crypto::Digest::of(&blob)));
+    let client = served.client(None);
+    let put = client.put(&url).bearer_auth(&token).header("content-type", "application/octet-stream");
+    assert_eq!(put.body(blob).send().await.unwrap().status(), StatusCode::OK);
+    for (pause, whole) in [(Duration::from_millis(300), true), (Duration::from_secs(5), false)] {
+        let mut answer = client.get(&url).bearer_auth(&token).version(reqwest::Version::HTTP_11);
+        answer = answer.header("connection", "close");
+        let mut answer = answer.send().await.unwrap();
+        let mut read = answer.chunk().await.unwrap().unwrap().len();
+        tokio::time::sleep(pause).await;
+        let broken = loop {
+            match answer.chunk().await {
+                Ok(Some(part)) => read += part.len(),
+                Ok(None) => break false,
+                Err(_) => break true,
+            }
+        };
+        assert_eq!((read == BYTES, broken), (whole, !whole), "{read} bytes after {pause:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_token_request_is_small_and_comes_in_its_time() {
     let folders = Folders::new();
     folders.configure("\nbody_seconds = 120", "\nbody_seconds = 1");

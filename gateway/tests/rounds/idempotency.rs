@@ -6,6 +6,7 @@ use konclave_gateway::auth::Principal;
 use konclave_ledger::Hash;
 use konclave_ledger::statements::{self, ConsentDecision, ConsentStatement, EvaluationStatement};
 use konclave_openapi::evaluations::NewEvaluation;
+use konclave_openapi::ledger::LedgerExport;
 use konclave_openapi::models::{Model, NewModel};
 use konclave_openapi::problem::Problem;
 use konclave_openapi::work::{WorkItem, WorkList};
@@ -106,6 +107,55 @@ async fn consents_and_evaluations_are_taken_once_under_a_key() {
         let (status, _) = world.post_once(&evaluator(), "/v1/evaluations", "key-1", &score(utility)).await;
         assert_eq!((status, world.app().state().size), (expected, size));
     }
+}
+
+/// The listing of an export under a key.
+async fn listed(world: &World, key: &str) -> LedgerExport {
+    let (status, answer) =
+        world.post_once(&auditor(), "/v1/ledger/exports", key, &serde_json::json!({})).await;
+    assert_eq!(status, StatusCode::CREATED, "{}", String::from_utf8_lossy(&answer));
+    serde_json::from_slice(&answer).unwrap()
+}
+
+#[tokio::test]
+async fn an_export_asked_for_again_lists_what_it_listed_first() {
+    let mut world = World::new(5).await;
+    let _: Value = world.post(&member(&site(1)), "/v1/deposits", &deposit_of(&world, 1, 50)).await;
+    let first = listed(&world, "key-1").await;
+    // Entries, more than the ledger keeps heads of, and a statement come in between.
+    let _: Value = world.post(&member(&site(2)), "/v1/deposits", &deposit_of(&world, 2, 50)).await;
+    for _ in 0..70 {
+        world.grow(4).await;
+    }
+    for _ in 0..2 {
+        let again = listed(&world, "key-1").await;
+        assert_eq!((again.size, &again.note), (first.size, &first.note));
+        assert_eq!(again.files, first.files);
+        world.restart().await;
+    }
+    let other = listed(&world, "key-2").await;
+    assert!(other.size > first.size + 280 && other.files.len() > first.files.len());
+    // What it lists can still be fetched, and leads to its head.
+    for file in &first.files {
+        let answer = world.answer(&auditor(), &format!("/{file}"), None).await;
+        assert_eq!(answer.status(), StatusCode::OK, "{file}");
+    }
+}
+
+#[tokio::test]
+async fn an_export_whose_head_was_lost_is_not_answered_with_another() {
+    let world = World::new(5).await;
+    let first = listed(&world, "key-1").await;
+    std::fs::remove_dir_all(world.app().config().folder.idempotency()).unwrap();
+    assert_eq!(listed(&world, "key-1").await.size, first.size, "it is among the latest");
+    for _ in 0..70 {
+        world.grow(1).await;
+    }
+    let (status, answer) =
+        world.post_once(&auditor(), "/v1/ledger/exports", "key-1", &serde_json::json!({})).await;
+    let problem: Problem = serde_json::from_slice(&answer).unwrap();
+    assert_eq!((status, problem.kind.as_str()), (StatusCode::CONFLICT, "/problems/conflict"));
+    assert!(problem.detail.contains("new key"), "{}", problem.detail);
 }
 
 #[tokio::test]

@@ -1,5 +1,8 @@
 //! The stream of entries with proofs: one head, bounded, recorded before the first byte, cut short visibly.
 
+use std::time::Duration;
+
+use axum::body::BodyDataStream;
 use axum::http::{Method, StatusCode};
 use axum::response::Response;
 use futures_util::StreamExt;
@@ -8,8 +11,9 @@ use konclave_gateway::core::MAX_EXPORTS;
 use konclave_ledger::records::Record;
 use konclave_ledger::{Checkpoint, Hash, InclusionProof, Leaf, VerifierKey, tree};
 use konclave_openapi::ledger::{EntryPage, ExportEnd, ExportHead, ExportedEntry};
+use konclave_openapi::problem::Problem;
 
-use crate::world::{World, auditor, council, developer, member, operator, site};
+use crate::world::{World, auditor, auditor_named, council, developer, member, operator, site};
 
 /// Checks an export with nothing but the log's key: every leaf, every proof, the count. The entries and the head's size.
 fn verify(text: &str, key: &VerifierKey) -> (Vec<ExportedEntry>, u64) {
@@ -143,17 +147,84 @@ async fn a_reader_that_goes_away_makes_room_for_the_next() {
     let world = World::new(5).await;
     world.grow(200).await;
     let mut held = Vec::new();
-    for _ in 0..MAX_EXPORTS {
-        let mut body = export(&world, &auditor(), "").await.into_body().into_data_stream();
-        body.next().await.unwrap().unwrap();
-        held.push(body);
+    for number in 0..MAX_EXPORTS {
+        held.push(begun(&world, &auditor_named(&format!("auditor-{number}"))).await);
     }
     let before = world.app().state().exports.len();
-    let refused = export(&world, &council(), "").await;
-    assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
-    assert_eq!(refused.headers()["retry-after"], "10");
+    is_refused(&world, &council()).await;
     assert_eq!(world.app().state().exports.len(), before);
     held.pop();
     let key = world.app().ledger().ledger().verifier_key();
     verify(&whole(export(&world, &council(), "").await).await, &key);
+}
+
+/// An export of which a principal has taken the first part.
+async fn begun(world: &World, principal: &Principal) -> BodyDataStream {
+    let answer = export(world, principal, "").await;
+    assert_eq!(answer.status(), StatusCode::OK);
+    let mut body = answer.into_body().into_data_stream();
+    body.next().await.unwrap().unwrap();
+    body
+}
+
+async fn is_refused(world: &World, principal: &Principal) {
+    let refused = export(world, principal, "").await;
+    assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(refused.headers()["retry-after"], "10");
+    let body = axum::body::to_bytes(refused.into_body(), usize::MAX).await.unwrap();
+    let problem: Problem = serde_json::from_slice(&body).unwrap();
+    assert_eq!(problem.kind.as_str(), "/problems/too-many-requests");
+}
+
+#[tokio::test]
+async fn one_client_has_one_export_under_way_and_the_others_have_theirs() {
+    let world = World::new(5).await;
+    world.grow(200).await;
+    let held = begun(&world, &auditor()).await;
+    for _ in 0..MAX_EXPORTS {
+        is_refused(&world, &auditor()).await;
+    }
+    let key = world.app().ledger().ledger().verifier_key();
+    verify(&whole(export(&world, &council(), "").await).await, &key);
+    // Its own one is over when it was read to its end, or given up.
+    drop(held);
+    for _ in 0..2 {
+        verify(&whole(export(&world, &auditor(), "").await).await, &key);
+    }
+}
+
+#[tokio::test]
+async fn a_reader_that_takes_nothing_is_broken_off_and_one_that_is_slow_is_not() {
+    let mut world = World::new(5).await;
+    world.answer_seconds = Some(1);
+    world.restart().await;
+    for _ in 0..2 {
+        world.grow(200).await;
+    }
+    let mut stalled = Vec::new();
+    for number in 1..MAX_EXPORTS {
+        stalled.push(begun(&world, &auditor_named(&format!("auditor-{number}"))).await);
+    }
+    let mut slow = begun(&world, &auditor()).await;
+    is_refused(&world, &council()).await;
+    let (mut text, mut parts) = (Vec::new(), 0);
+    while let Some(part) = slow.next().await {
+        text.extend_from_slice(&part.unwrap());
+        parts += 1;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    assert!(parts >= 5, "longer than a second in all");
+    let last = String::from_utf8(text).unwrap().lines().last().map(str::to_owned);
+    assert!(serde_json::from_str::<ExportEnd>(&last.unwrap()).is_ok());
+    // Nobody reads them, and their places are free all the same.
+    let key = world.app().ledger().ledger().verifier_key();
+    for number in 1..MAX_EXPORTS {
+        let text = whole(export(&world, &auditor_named(&format!("auditor-{number}")), "").await).await;
+        verify(&text, &key);
+    }
+    for mut body in stalled {
+        let rest = body.next().await.expect("it does not end as if it were whole");
+        assert!(rest.unwrap_err().to_string().contains("took nothing"));
+        assert!(body.next().await.is_none());
+    }
 }

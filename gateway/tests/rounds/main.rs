@@ -17,6 +17,7 @@ mod cancelled;
 mod corrections;
 mod differencing;
 mod evaluations;
+mod full_disk;
 mod hostile_sites;
 mod idempotency;
 mod ledger;

@@ -1,13 +1,20 @@
 //! The operator's records: what is wrong with one of them stays with that one.
 
+use std::collections::BTreeSet;
+
 use konclave_crypto::{IdentityKey, MemberRole};
+use konclave_gateway::auth::clients::{Client, ClientKey, Clients};
 use konclave_gateway::enrolment;
 use konclave_gateway::intake::{IntakeError, take_in};
+use konclave_ledger::Hash;
+use konclave_ledger::openings::{Opening, Openings};
 use konclave_openapi::jobs::JobPhase;
+use konclave_openapi::openings::OpeningView;
 use konclave_openapi::work::{WorkItem, WorkList};
+use konclave_policies::authorization::Role;
 use zeroize::Zeroizing;
 
-use crate::world::{START, Silent, World, member, only, site};
+use crate::world::{START, Silent, World, auditor, member, only, site};
 
 #[tokio::test]
 async fn a_record_at_fault_is_named_and_holds_up_no_other() {
@@ -37,6 +44,67 @@ async fn a_record_at_fault_is_named_and_holds_up_no_other() {
     std::fs::remove_file(folder.join("a-half-written.json")).unwrap();
     assert!(take_in(world.app()).await.is_empty());
     assert!(world.app().state().sites.contains_key(&site(7)));
+}
+
+/// Lays a client's record out with a contact, as `client add` does.
+fn lay_out(world: &World, client: &str, contact: &str) -> Hash {
+    let folder = &world.app().config().folder;
+    let salt = Zeroizing::new(Hash::of(contact.as_bytes()).0);
+    let contact = Openings::at(&folder.openings()).put(&Opening::new(salt, contact).unwrap()).unwrap();
+    std::fs::create_dir_all(folder.clients()).unwrap();
+    let client = Client {
+        client_id: client.parse().unwrap(),
+        organisation: "Acme".to_owned(),
+        roles: vec![Role::Auditor],
+        contact: Some(contact),
+        public_key: ClientKey::from_pem(PUBLIC_KEY).unwrap(),
+    };
+    Clients::new(folder.clients()).put(&client).unwrap();
+    contact
+}
+
+const PUBLIC_KEY: &str = "-----BEGIN PUBLIC KEY-----\n\
+    MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n\
+    -----END PUBLIC KEY-----\n";
+
+#[tokio::test]
+async fn a_contact_that_was_never_registered_is_erased() {
+    let world = World::new(5).await;
+    let folder = world.app().config().folder.clone();
+    let openings = Openings::at(&folder.openings());
+    let registered = lay_out(&world, "kept", "Min-ji Kim");
+    assert!(take_in(world.app()).await.is_empty());
+    // A record that is replaced before it was taken in, one that is removed, and a command that was killed before it wrote
+    // its record.
+    let replaced = lay_out(&world, "partner", "Ji-ho Lee");
+    let removed = lay_out(&world, "mistake", "Seo-yeon Park");
+    std::fs::remove_file(folder.clients().join("mistake.json")).unwrap();
+    let salt = Zeroizing::new([7; 32]);
+    let unnamed = openings.put(&Opening::new(salt, "Do-yun Choi").unwrap()).unwrap();
+    let newest = lay_out(&world, "partner", "Ha-eun Jung");
+    let later = lay_out(&world, "kept", "Min-ji Kim, new address");
+
+    // Nothing is erased while a command is at work, or while a record cannot be read.
+    let lock = openings.lock().unwrap();
+    assert!(take_in(world.app()).await.is_empty());
+    drop(lock);
+    std::fs::write(folder.clients().join("damaged.json"), b"{").unwrap();
+    assert_eq!(take_in(world.app()).await.len(), 1);
+    assert_eq!(openings.commitments().unwrap().len(), 6);
+    std::fs::remove_file(folder.clients().join("damaged.json")).unwrap();
+
+    assert!(take_in(world.app()).await.is_empty());
+    let left = openings.commitments().unwrap();
+    assert_eq!(
+        left,
+        BTreeSet::from([registered, newest, later]),
+        "those that entries carry, the replaced one too"
+    );
+    assert!([replaced, removed, unnamed].iter().all(|gone| openings.get(gone).unwrap().is_none()));
+    for known in left {
+        let path = format!("/v1/ledger/openings/{known}");
+        let _: OpeningView = world.get(&auditor(), &path).await;
+    }
 }
 
 #[tokio::test]

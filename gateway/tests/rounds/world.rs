@@ -53,6 +53,8 @@ pub struct World {
     running: Option<(App, Router)>,
     /// Restart the gateway after every accepted message.
     pub restarts: bool,
+    /// Seconds in which a reader must take the next part of an answer, where a test does not wait a minute.
+    pub answer_seconds: Option<u32>,
 }
 
 /// Which sites do not do what.
@@ -116,6 +118,7 @@ impl World {
             rounds_policy: rounds_policy.to_owned(),
             running: None,
             restarts: false,
+            answer_seconds: None,
         };
         world.start().await;
         world.enrol().await;
@@ -132,7 +135,10 @@ impl World {
             let path = self.folder.path();
             let folder = Folder::new(path);
             let listen: SocketAddr = "127.0.0.1:0".parse().unwrap();
-            let settings = Settings::new(listen, "https://localhost".into(), "konclave.example/test".into());
+            let mut settings =
+                Settings::new(listen, "https://localhost".into(), "konclave.example/test".into());
+            settings.timeouts.answer_seconds =
+                self.answer_seconds.unwrap_or(settings.timeouts.answer_seconds);
             let opened = App::open(CoreOptions {
                 config: Config { folder, settings },
                 authorizer: Authorizer::embedded().unwrap(),
@@ -516,7 +522,11 @@ pub fn rival() -> Principal {
 }
 
 pub fn auditor() -> Principal {
-    client("auditor", Role::Auditor)
+    auditor_named("auditor")
+}
+
+pub fn auditor_named(id: &str) -> Principal {
+    client(id, Role::Auditor)
 }
 
 pub fn operator() -> Principal {

@@ -218,6 +218,22 @@ pub enum ReadError {
     Poisoned,
 }
 
+impl CosignError {
+    /// Whether there was no space left: the head is as before, and it works again when there is.
+    #[must_use]
+    pub fn is_disk_full(&self) -> bool {
+        matches!(self, Self::NotStored(failure) if failure.is_disk_full())
+    }
+}
+
+impl StatementFileError {
+    /// Whether there was no space left: nothing was stored, and it works again when there is.
+    #[must_use]
+    pub fn is_disk_full(&self) -> bool {
+        matches!(self, Self::NotStored(failure) if failure.is_disk_full())
+    }
+}
+
 /// Why a cosignature was not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum CosignError {

@@ -49,6 +49,11 @@ impl Ledger {
         self.statements.keys()
     }
 
+    /// The statements that the first `size` entries name, in order of their digests.
+    pub fn statement_digests_before(&self, size: u64) -> impl Iterator<Item = &Hash> {
+        self.statements.iter().filter(move |(_, first)| **first < size).map(|(digest, _)| digest)
+    }
+
     /// The statement with this digest, or `None` if there is none (a damaged one that no entry names counts as none:
     /// it can be stored again).
     ///
