@@ -129,6 +129,7 @@ async fn register(app: &App, path: PathBuf) -> Result<(), IntakeError> {
         roles: record.roles,
         public_key: record.public_key.pem().to_owned(),
         contact: record.contact,
+        certificate_bound: record.certificate_bound,
     };
     let registered = app.register_client(&Caller::gateway("operator-records"), client).await;
     registered.map_err(|source| IntakeError::Client { path, source })

@@ -14,7 +14,8 @@ use tokio::sync::watch;
 
 use crate::auth::clients::Clients;
 use crate::auth::replay::UsedAssertions;
-use crate::auth::tokens::{TokenKeys, TokenKeysError, Tokens};
+use crate::auth::token_keys::{TokenKeys, TokenKeysError};
+use crate::auth::tokens::Tokens;
 use crate::capacity::{Admission, Capacity, Connections, Requests};
 use crate::config::{Config, ConfigError};
 use crate::core::{App, Clock, CoreOptions, OpenError};
@@ -197,6 +198,9 @@ impl Gateway {
         let (stop, stopped) = watch::channel(false);
         let coordinator = tokio::spawn(crate::coordinator::run(self.app.clone(), stopped.clone()));
         let intake = tokio::spawn(crate::intake::run(self.app.clone(), stopped.clone()));
+        let keys = self.app.config().folder.keys();
+        let tokens = Arc::clone(&self.edge.tokens);
+        let token_keys = tokio::spawn(crate::auth::key_watch::run(tokens, keys, stopped.clone()));
         let witnesses = tokio::spawn(crate::core::witnesses::run(self.app.clone(), stopped));
         let acceptor = Admission {
             tls: RustlsAcceptor::new(self.tls).handshake_timeout(settings.timeouts.header()),
@@ -215,7 +219,7 @@ impl Gateway {
         let service = router(self.app, self.edge);
         let served = server.serve(service.into_make_service()).await.map_err(ServeError::Server);
         stop.send_replace(true);
-        for task in [coordinator, intake, witnesses] {
+        for task in [coordinator, intake, token_keys, witnesses] {
             if let Err(error) = task.await {
                 tracing::error!(%error, "a background task failed");
             }

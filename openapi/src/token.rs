@@ -60,3 +60,28 @@ pub struct JsonWebKey {
     #[serde(rename = "use")]
     pub usage: String,
 }
+
+/// What the gateway does as an authorisation server (RFC 8414, section 2; RFC 8705, section 3.3).
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct AuthorizationServer {
+    /// `iss` and `aud` of access tokens, and `aud` of assertions.
+    pub issuer: String,
+    /// Where tokens are asked for.
+    pub token_endpoint: String,
+    /// The keys that access tokens are signed with.
+    pub jwks_uri: String,
+    /// Documentation for people.
+    pub service_documentation: String,
+    /// The scopes: roles that a client can have.
+    pub scopes_supported: Vec<String>,
+    /// None: there is no authorisation endpoint.
+    pub response_types_supported: Vec<String>,
+    /// `client_credentials`.
+    pub grant_types_supported: Vec<String>,
+    /// `private_key_jwt`.
+    pub token_endpoint_auth_methods_supported: Vec<String>,
+    /// What assertions may be signed with.
+    pub token_endpoint_auth_signing_alg_values_supported: Vec<String>,
+    /// Whether a token asked for with a client certificate is bound to it.
+    pub tls_client_certificate_bound_access_tokens: bool,
+}

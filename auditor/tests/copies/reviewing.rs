@@ -26,6 +26,7 @@ fn registered(client: &str, seed: &[u8; 32]) -> EntryDraft {
         roles: vec!["auditor".into()],
         public_key: pem("PUBLIC KEY", &head, &SigningKey::from_seed(seed).public().0),
         contact: None,
+        certificate_bound: false,
     })
 }
 

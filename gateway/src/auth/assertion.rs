@@ -189,6 +189,7 @@ mod tests {
             roles: vec![Role::ModelDeveloper],
             public_key: ClientKey::from_pem(&pem).unwrap(),
             contact: None,
+            certificate_bound: false,
         };
         clients.put(&client).unwrap();
         let used = UsedAssertions::open(&folder.path().join("used.log"), NOW).unwrap();

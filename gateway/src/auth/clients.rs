@@ -152,6 +152,9 @@ pub struct Client {
     /// The commitment to the person who answers for it; the opening is in the deployment's folder until it is erased.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contact: Option<Hash>,
+    /// Whether its tokens must be bound to a client certificate (RFC 8705).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub certificate_bound: bool,
     /// The key its assertions are signed with.
     pub public_key: ClientKey,
 }
@@ -274,6 +277,7 @@ mod tests {
             roles: vec![Role::ModelDeveloper],
             public_key: ClientKey::from_pem(ED25519).unwrap(),
             contact: None,
+            certificate_bound: true,
         };
         assert_eq!(clients.find(&client.client_id).unwrap(), None);
         clients.put(&client).unwrap();

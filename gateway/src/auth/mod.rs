@@ -1,10 +1,13 @@
 //! Who asks, and may they: client certificates of members, access tokens of partner clients, Cedar policies.
 
 pub mod assertion;
+pub mod certificate;
 pub mod clients;
 pub mod jwt;
+pub mod key_watch;
 pub mod principal;
 pub mod replay;
+pub mod token_keys;
 pub mod tokens;
 
 use std::fmt;

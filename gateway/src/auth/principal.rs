@@ -1,15 +1,14 @@
-//! The principal of a request: a member by its client certificate, else a partner client by its access token.
+//! The principal of a request: a partner client by its access token, else a member by its client certificate.
 
 use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
 use axum::http::header;
 use axum::http::request::Parts;
-use axum_server::tls::TlsInfo;
-use konclave_crypto::{Digest, MemberRole, SiteId, UnixSeconds};
+use konclave_crypto::{MemberRole, SiteId, UnixSeconds};
 use konclave_policies::authorization::Role;
-use x509_parser::prelude::{FromDer, X509Certificate};
 
+use super::certificate::{PresentedCertificate, Thumbprint, shown};
 use super::tokens::Tokens;
 use crate::core::App;
 use crate::error::ApiError;
@@ -73,15 +72,32 @@ impl FromRequestParts<App> for Principal {
         if let Some(known) = parts.extensions.get::<Self>() {
             return Ok(known.clone());
         }
-        let certificate =
-            parts.extensions.get::<Arc<TlsInfo>>().and_then(|tls| tls.peer_certificates.first().cloned());
-        let principal = match certificate {
-            Some(der) => member(app, &der)?,
-            None => client(parts, app.clock().now()).await?,
+        let principal = match (parts.headers.contains_key(header::AUTHORIZATION), shown(&parts.extensions)) {
+            (false, Some(der)) => member(app, der)?,
+            (true, certificate) => {
+                // Which of the two would be meant? A gateway that guesses can be made to guess wrong.
+                if certificate.is_some_and(|der| is_members(app, der)) {
+                    return Err(ApiError::unauthenticated(
+                        "the connection shows a member's certificate and the request a token; send one of the two",
+                    ));
+                }
+                let shown = certificate.map(Thumbprint::of);
+                client(parts, shown.as_ref(), app.clock().now()).await?
+            }
+            (false, None) => {
+                return Err(ApiError::unauthenticated(
+                    "send `Authorization: Bearer TOKEN` (see POST /oauth/token), or connect with a client certificate",
+                ));
+            }
         };
         parts.extensions.insert(principal.clone());
         Ok(principal)
     }
+}
+
+/// Whether a client certificate has the key of an enrolled member.
+pub(crate) fn is_members(app: &App, der: &[u8]) -> bool {
+    PresentedCertificate::parse(der).is_ok_and(|known| app.member_by_tls_spki(&known.spki).is_some())
 }
 
 /// The member a client certificate belongs to: its name and its key must be those of the enrolment.
@@ -119,39 +135,12 @@ fn member(app: &App, der: &[u8]) -> Result<Principal, ApiError> {
     })
 }
 
-/// What of a client certificate counts; its chain and validity were checked in the TLS handshake.
-struct PresentedCertificate {
-    name: String,
-    spki: Digest,
-}
-
-impl PresentedCertificate {
-    fn parse(der: &[u8]) -> Result<Self, ApiError> {
-        let unreadable = || ApiError::unknown_certificate("the client certificate could not be read");
-        let (_, certificate) = X509Certificate::from_der(der).map_err(|_| unreadable())?;
-        let mut names = certificate.subject().iter_common_name();
-        let (Some(name), None) = (names.next(), names.next()) else {
-            return Err(ApiError::unknown_certificate(
-                "the client certificate needs exactly one common name",
-            ));
-        };
-        Ok(Self {
-            name: name.as_str().map_err(|_| unreadable())?.to_owned(),
-            spki: Digest::of(certificate.public_key().raw),
-        })
-    }
-}
-
-/// The partner client of a bearer token.
-async fn client(parts: &Parts, now: UnixSeconds) -> Result<Principal, ApiError> {
-    let value = parts.headers.get(header::AUTHORIZATION).ok_or_else(|| {
-        ApiError::unauthenticated(
-            "send `Authorization: Bearer TOKEN` (see POST /oauth/token), or connect with a client certificate",
-        )
-    })?;
-    let token = value
-        .to_str()
-        .ok()
+/// The partner client of a bearer token, over a connection that showed this certificate.
+async fn client(parts: &Parts, shown: Option<&Thumbprint>, now: UnixSeconds) -> Result<Principal, ApiError> {
+    let token = parts
+        .headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
         .and_then(|text| text.split_once(' '))
         .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
         .map(|(_, token)| token.trim())
@@ -160,7 +149,7 @@ async fn client(parts: &Parts, now: UnixSeconds) -> Result<Principal, ApiError> 
         .extensions
         .get::<Arc<Tokens>>()
         .ok_or_else(|| ApiError::internal("the token service is not part of this router"))?;
-    let access = tokens.verify(token, now)?;
+    let access = tokens.verify(token, shown, now)?;
     let desk = Arc::clone(tokens);
     let access = tokio::task::spawn_blocking(move || desk.still_granted(access))
         .await

@@ -1,21 +1,21 @@
 //! Access tokens: EdDSA JWTs of ten minutes (RFC 9068), and the published keys they verify under.
 
-use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use konclave_crypto::{Digest, IdentityKey, UnixSeconds};
+use konclave_crypto::{Digest, UnixSeconds};
 use konclave_openapi::token::{JsonWebKey, JsonWebKeySet};
 use konclave_policies::authorization::Role;
 use serde::{Deserialize, Serialize};
-use zeroize::Zeroizing;
 
 use super::assertion;
+use super::certificate::Thumbprint;
 use super::clients::{Client, ClientId, Clients};
 use super::jwt;
 use super::replay::UsedAssertions;
+use super::token_keys::TokenKeys;
 use crate::error::ApiError;
-use crate::folder::{SecretError, read_seed};
 
 /// How long an access token is good for, in seconds.
 pub const LIFETIME: u64 = 600;
@@ -27,42 +27,9 @@ const TYPE: &str = "at+jwt";
 #[derive(Debug)]
 pub struct Tokens {
     issuer: String,
-    keys: TokenKeys,
+    keys: RwLock<TokenKeys>,
     clients: Clients,
     used: UsedAssertions,
-}
-
-/// The keys that sign and verify access tokens: the current one first, then the one before it.
-#[derive(Debug)]
-pub struct TokenKeys(Vec<SigningKey>);
-
-struct SigningKey {
-    kid: String,
-    public: [u8; 32],
-    seed: Zeroizing<[u8; 32]>,
-}
-
-impl std::fmt::Debug for SigningKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SigningKey").field("kid", &self.kid).finish_non_exhaustive()
-    }
-}
-
-/// Why the keys of tokens were not loaded. The operator restores them.
-#[derive(Debug, thiserror::Error)]
-pub enum TokenKeysError {
-    /// There is none.
-    #[error("{folder} holds no token-N.key; restore it, or make the deployment anew")]
-    None {
-        /// Where they belong.
-        folder: PathBuf,
-    },
-    /// The folder cannot be read.
-    #[error("the token keys cannot be listed")]
-    List(#[source] std::io::Error),
-    /// One of them cannot be read.
-    #[error(transparent)]
-    Secret(#[from] SecretError),
 }
 
 /// What an access token says.
@@ -76,6 +43,8 @@ pub struct AccessToken {
     pub roles: Vec<Role>,
     /// The key that the client proved itself with.
     client_key: String,
+    /// Whether it is good over one certificate's connections only.
+    is_bound: bool,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -91,58 +60,35 @@ struct Claims {
     scope: String,
     /// The digest of the key that the client proved itself with.
     client_key: String,
+    /// Over whose connections alone the token is good (RFC 8705).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cnf: Option<Confirmation>,
 }
 
-/// The token keys of a folder, newest first: `token-2.key` before `token-1.key`.
-///
-/// # Errors
-/// [`TokenKeysError`].
-pub fn key_files(folder: &Path) -> Result<Vec<PathBuf>, TokenKeysError> {
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(TokenKeysError::List)? {
-        let path = entry.map_err(TokenKeysError::List)?.path();
-        let number = path
-            .file_name()
-            .and_then(|name| name.to_str())
-            .and_then(|name| name.strip_prefix("token-")?.strip_suffix(".key"))
-            .and_then(|number| number.parse::<u32>().ok());
-        if let Some(number) = number {
-            files.push((number, path));
-        }
-    }
-    files.sort_by_key(|(number, _)| std::cmp::Reverse(*number));
-    Ok(files.into_iter().map(|(_, path)| path).collect())
-}
-
-impl TokenKeys {
-    /// Reads the two newest keys of the folder.
-    ///
-    /// # Errors
-    /// [`TokenKeysError`].
-    pub fn load(folder: &Path) -> Result<Self, TokenKeysError> {
-        let keys = key_files(folder)?
-            .iter()
-            .take(2)
-            .map(|path| Ok(SigningKey::new(read_seed(path)?)))
-            .collect::<Result<Vec<_>, SecretError>>()?;
-        if keys.is_empty() {
-            return Err(TokenKeysError::None { folder: folder.to_owned() });
-        }
-        Ok(Self(keys))
-    }
+/// A token's binding (RFC 7800, RFC 8705 section 3.1). Another way of binding is refused, not passed over.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Confirmation {
+    #[serde(rename = "x5t#S256")]
+    certificate: Thumbprint,
 }
 
 impl Tokens {
     /// Tokens of an issuer for some clients.
     #[must_use]
     pub fn new(issuer: String, keys: TokenKeys, clients: Clients, used: UsedAssertions) -> Self {
-        Self { issuer, keys, clients, used }
+        Self { issuer, keys: RwLock::new(keys), clients, used }
     }
 
     /// The issuer: `iss` and `aud` of access tokens, `aud` of assertions.
     #[must_use]
     pub fn issuer(&self) -> &str {
         &self.issuer
+    }
+
+    /// Uses these keys from now on.
+    pub fn replace_keys(&self, keys: TokenKeys) {
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
     }
 
     /// The client that an assertion proves to be present. Blocks for file access.
@@ -157,7 +103,8 @@ impl Tokens {
         assertion::authenticate(assertion, &self.issuer, &self.clients, &self.used, now)
     }
 
-    /// An access token for some of a client's roles; all of them without a wish.
+    /// An access token for some of a client's roles; all of them without a wish. Asked for over a connection with a
+    /// client certificate, it is bound to that certificate.
     ///
     /// # Errors
     /// [`ApiError::InvalidRequest`] for a scope the client does not have.
@@ -165,6 +112,7 @@ impl Tokens {
         &self,
         client: &Client,
         wanted: Option<&str>,
+        shown: Option<Thumbprint>,
         now: UnixSeconds,
     ) -> Result<(String, String), ApiError> {
         let granted = granted(client, wanted)?;
@@ -182,25 +130,32 @@ impl Tokens {
             organisation: client.organisation.clone(),
             scope: scope.clone(),
             client_key: key_digest(client),
+            cnf: shown.map(|certificate| Confirmation { certificate }),
         };
-        let key = self.keys.0.first().ok_or_else(|| ApiError::internal("no token key"))?;
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        let key = keys.iter().next().ok_or_else(|| ApiError::internal("no token key"))?;
         let token = jwt::signed(&key.seed, TYPE, Some(&key.kid), &claims).map_err(ApiError::internal)?;
         Ok((token, scope))
     }
 
-    /// Checks an access token: signature under a published key, issuer, audience, type and time.
+    /// Checks an access token: signature under a published key, issuer, audience, type, time, and that it came over the
+    /// connection it is bound to.
     ///
     /// # Errors
     /// [`ApiError::Unauthenticated`] or [`ApiError::TokenExpired`].
-    pub fn verify(&self, token: &str, now: UnixSeconds) -> Result<AccessToken, ApiError> {
+    pub fn verify(
+        &self,
+        token: &str,
+        shown: Option<&Thumbprint>,
+        now: UnixSeconds,
+    ) -> Result<AccessToken, ApiError> {
         let refused = |why: &str| ApiError::unauthenticated(format!("the access token was refused: {why}"));
         let header = jwt::unverified_header(token).map_err(|error| refused(&error.to_string()))?;
         if header.typ.as_deref() != Some(TYPE) {
             return Err(refused("it is not an access token (typ at+jwt)"));
         }
-        let key = self
-            .keys
-            .0
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        let key = keys
             .iter()
             .find(|key| header.kid.as_deref() == Some(&key.kid))
             .ok_or_else(|| refused("its key is not one of /.well-known/jwks.json"))?;
@@ -212,6 +167,10 @@ impl Tokens {
         if claims.aud != self.issuer {
             return Err(refused("it is meant for another audience"));
         }
+        let bound = claims.cnf.as_ref().map(|confirmation| &confirmation.certificate);
+        if bound.is_some() && bound != shown {
+            return Err(refused("it is bound to another client certificate than this connection's"));
+        }
         if claims.exp <= now.get() {
             return Err(ApiError::TokenExpired);
         }
@@ -221,8 +180,9 @@ impl Tokens {
             .map(str::parse)
             .collect::<Result<Vec<Role>, _>>()
             .map_err(|error| refused(&error.to_string()))?;
+        let is_bound = claims.cnf.is_some();
         let Claims { client_id, organisation, client_key, .. } = claims;
-        Ok(AccessToken { client_id, organisation, roles, client_key })
+        Ok(AccessToken { client_id, organisation, roles, client_key, is_bound })
     }
 
     /// What a token still gives: the client may have been removed since, or have got another key or other roles.
@@ -238,6 +198,11 @@ impl Tokens {
         if client.organisation != token.organisation || key_digest(&client) != token.client_key {
             return Err(over("the client's registration was changed; ask for a new one"));
         }
+        if client.certificate_bound && !token.is_bound {
+            return Err(over(
+                "the client's tokens must be bound to a certificate now; ask for a new one with it",
+            ));
+        }
         let mut token = token;
         token.roles.retain(|role| client.roles.contains(role));
         if token.roles.is_empty() {
@@ -249,7 +214,8 @@ impl Tokens {
     /// The public keys, current first.
     #[must_use]
     pub fn published(&self) -> JsonWebKeySet {
-        let keys = self.keys.0.iter().map(|key| JsonWebKey {
+        let held = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        let keys = held.iter().map(|key| JsonWebKey {
             kty: "OKP".to_owned(),
             crv: "Ed25519".to_owned(),
             x: URL_SAFE_NO_PAD.encode(key.public),
@@ -258,15 +224,6 @@ impl Tokens {
             usage: "sig".to_owned(),
         });
         JsonWebKeySet { keys: keys.collect() }
-    }
-}
-
-impl SigningKey {
-    fn new(seed: Zeroizing<[u8; 32]>) -> Self {
-        let key = IdentityKey::from_seed(seed);
-        let public = *key.public().as_bytes();
-        let kid: String = Digest::of(&public).to_string().chars().take(16).collect();
-        Self { kid, public, seed: key.seed().clone() }
     }
 }
 
@@ -299,7 +256,10 @@ fn granted(client: &Client, wanted: Option<&str>) -> Result<Vec<Role>, ApiError>
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use serde_json::json;
+    use zeroize::Zeroizing;
 
     use super::*;
     use crate::auth::clients::ClientKey;
@@ -328,6 +288,7 @@ mod tests {
             roles: vec![Role::ModelDeveloper, Role::Auditor],
             public_key: ClientKey::from_pem(pem).unwrap(),
             contact: None,
+            certificate_bound: false,
         }
     }
 
@@ -335,11 +296,11 @@ mod tests {
     fn a_token_says_who_and_what_until_it_expires() {
         let folder = tempfile::tempdir().unwrap();
         let tokens = tokens(folder.path(), &[(1, 1), (2, 2)]);
-        let (token, scope) = tokens.issue(&client(), Some("auditor"), NOW).unwrap();
+        let (token, scope) = tokens.issue(&client(), Some("auditor"), None, NOW).unwrap();
         assert_eq!(scope, "auditor");
-        let access = tokens.verify(&token, UnixSeconds(NOW.get() + LIFETIME - 1)).unwrap();
+        let access = tokens.verify(&token, None, UnixSeconds(NOW.get() + LIFETIME - 1)).unwrap();
         assert_eq!((access.client_id.as_str(), access.roles), ("acme", vec![Role::Auditor]));
-        let expired = tokens.verify(&token, UnixSeconds(NOW.get() + LIFETIME));
+        let expired = tokens.verify(&token, None, UnixSeconds(NOW.get() + LIFETIME));
         assert!(matches!(expired, Err(ApiError::TokenExpired)));
     }
 
@@ -347,8 +308,8 @@ mod tests {
     fn a_token_gives_no_more_than_the_registration_does_now() {
         let folder = tempfile::tempdir().unwrap();
         let tokens = tokens(folder.path(), &[(1, 1)]);
-        let (token, _) = tokens.issue(&client(), None, NOW).unwrap();
-        let now = || tokens.still_granted(tokens.verify(&token, NOW).unwrap());
+        let (token, _) = tokens.issue(&client(), None, None, NOW).unwrap();
+        let now = || tokens.still_granted(tokens.verify(&token, None, NOW).unwrap());
         assert!(now().is_err(), "the client is not registered");
         tokens.clients.put(&client()).unwrap();
         assert_eq!(now().unwrap().roles, client().roles);
@@ -365,31 +326,49 @@ mod tests {
     }
 
     #[test]
+    fn a_bound_token_is_good_over_its_certificates_connections_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let tokens = tokens(folder.path(), &[(1, 1)]);
+        let (own, other) = (Thumbprint::of(b"own"), Thumbprint::of(b"other"));
+        let (bound, _) = tokens.issue(&client(), None, Some(own.clone()), NOW).unwrap();
+        assert!(tokens.verify(&bound, Some(&own), NOW).is_ok());
+        for shown in [Some(&other), None] {
+            let refused = tokens.verify(&bound, shown, NOW).unwrap_err();
+            assert!(matches!(refused, ApiError::Unauthenticated { .. }), "{refused:?}");
+        }
+        let (free, _) = tokens.issue(&client(), None, None, NOW).unwrap();
+        assert!(tokens.verify(&free, Some(&other), NOW).is_ok());
+        tokens.clients.put(&Client { certificate_bound: true, ..client() }).unwrap();
+        assert!(tokens.still_granted(tokens.verify(&bound, Some(&own), NOW).unwrap()).is_ok());
+        assert!(tokens.still_granted(tokens.verify(&free, Some(&own), NOW).unwrap()).is_err());
+    }
+
+    #[test]
     fn a_scope_beyond_the_clients_roles_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let tokens = tokens(folder.path(), &[(1, 1)]);
         for scope in ["operator", "auditor operator", "", " ", "nonsense"] {
-            assert!(tokens.issue(&client(), Some(scope), NOW).is_err(), "{scope:?}");
+            assert!(tokens.issue(&client(), Some(scope), None, NOW).is_err(), "{scope:?}");
         }
-        assert_eq!(tokens.issue(&client(), None, NOW).unwrap().1, "model-developer auditor");
+        assert_eq!(tokens.issue(&client(), None, None, NOW).unwrap().1, "model-developer auditor");
     }
 
     #[test]
     fn the_previous_key_still_verifies_and_older_ones_do_not() {
         let folder = tempfile::tempdir().unwrap();
-        let (old, _) = tokens(folder.path(), &[(9, 9)]).issue(&client(), None, NOW).unwrap();
+        let (old, _) = tokens(folder.path(), &[(9, 9)]).issue(&client(), None, None, NOW).unwrap();
         let rotated = tokens(folder.path(), &[(10, 10)]);
         assert_eq!(rotated.published().keys.len(), 2);
-        rotated.verify(&old, NOW).unwrap();
+        rotated.verify(&old, None, NOW).unwrap();
         let again = tokens(folder.path(), &[(11, 11)]);
-        assert!(matches!(again.verify(&old, NOW), Err(ApiError::Unauthenticated { .. })));
+        assert!(matches!(again.verify(&old, None, NOW), Err(ApiError::Unauthenticated { .. })));
     }
 
     #[test]
     fn tokens_without_audience_or_of_another_issuer_type_or_key_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         let tokens = tokens(folder.path(), &[(1, 1)]);
-        let kid = tokens.keys.0[0].kid.clone();
+        let kid = tokens.published().keys[0].kid.clone();
         let claims = json!({
             "iss": ISSUER, "sub": "acme", "aud": ISSUER, "exp": NOW.get() + 60, "iat": NOW.get(), "jti": "x",
             "client_id": "acme", "organisation": "Acme", "scope": "auditor", "client_key": "00"
@@ -402,7 +381,7 @@ mod tests {
                     claims.as_object_mut().unwrap().remove(change.0);
                 }
             }
-            tokens.verify(&jwt::signed(&[seed; 32], typ, Some(kid), &claims).unwrap(), NOW)
+            tokens.verify(&jwt::signed(&[seed; 32], typ, Some(kid), &claims).unwrap(), None, NOW)
         };
         verify(1, TYPE, &kid, ("scope", Some("auditor"))).unwrap();
         assert!(verify(1, TYPE, &kid, ("aud", None)).is_err());

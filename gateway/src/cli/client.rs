@@ -1,4 +1,4 @@
-//! `client add`: registers a partner system.
+//! `client add`: registers a partner system. `client certify`: gives it a TLS client certificate, to bind its tokens to.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -7,11 +7,15 @@ use clap::Args;
 use konclave_ledger::Hash;
 use konclave_ledger::openings::{Opening, OpeningError, Openings};
 use konclave_policies::authorization::Role;
+use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
 use super::Dir;
+use super::enrol::{EnrolError, read_authority};
 use crate::auth::clients::{Client, ClientId, ClientKey, ClientKeyError, Clients};
 use crate::config::{Config, ConfigError, Overrides};
+use crate::folder::{Access, replace};
+use crate::tls::authority::{AuthorityError, sign_client};
 
 /// Arguments of `client add`.
 #[derive(Debug, Args)]
@@ -34,6 +38,29 @@ pub struct Add {
     /// The person who answers for it, name and address; the ledger holds a commitment only, and this can be erased
     #[arg(long, value_name = "TEXT")]
     contact: Option<String>,
+    /// Give it tokens only over connections with its client certificate, and bind them to that certificate (see client certify)
+    #[arg(long)]
+    certificate_bound: bool,
+}
+
+/// Arguments of `client certify`.
+#[derive(Debug, Args)]
+pub struct Certify {
+    #[command(flatten)]
+    dir: Dir,
+    /// The client's id
+    #[arg(long, value_name = "ID")]
+    client_id: ClientId,
+    /// Its certificate request, PEM: openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=ID
+    /// -keyout tls.key -out tls.csr
+    #[arg(long, value_name = "FILE")]
+    request: PathBuf,
+    /// Where the certificate goes, PEM
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// How long it is good for
+    #[arg(long, value_name = "DAYS", default_value_t = 90, value_parser = clap::value_parser!(u32).range(1..=825))]
+    days: u32,
 }
 
 const ROLE_HELP: &str = "What it may act as: model-developer, auditor, operator, council or data-owner; may be given several times";
@@ -86,6 +113,18 @@ pub enum ClientError {
     /// No random bytes.
     #[error("the operating system gives no random bytes: {0}")]
     Random(#[from] getrandom::Error),
+    /// No client has the id.
+    #[error("no client `{id}` is registered; register it first: konclave-gateway client add")]
+    Unknown {
+        /// The id.
+        id: ClientId,
+    },
+    /// The certificate cannot be signed.
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
+    /// The authority's files cannot be read.
+    #[error(transparent)]
+    AuthorityFiles(#[from] EnrolError),
     /// The configuration is wrong.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -135,6 +174,7 @@ impl Add {
             roles,
             public_key,
             contact: self.commit_contact(&openings)?,
+            certificate_bound: self.certificate_bound,
         };
         let folder = config.folder.clients();
         Clients::new(&folder).put(&client).map_err(|source| ClientError::File { path: folder, source })?;
@@ -149,6 +189,35 @@ impl Add {
             config.settings.public_url,
             client.client_id,
             config.settings.public_url,
+        )?;
+        Ok(())
+    }
+}
+
+impl Certify {
+    /// Signs the request for the client's id.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn run(&self, out: &mut impl Write) -> Result<(), ClientError> {
+        let config = Config::load(self.dir.folder(), &Overrides::default())?;
+        let at = |path: &PathBuf, source| ClientError::File { path: path.clone(), source };
+        let folder = config.folder.clients();
+        let known = Clients::new(&folder).find(&self.client_id).map_err(|source| at(&folder, source))?;
+        if known.is_none() {
+            return Err(ClientError::Unknown { id: self.client_id.clone() });
+        }
+        let request = std::fs::read_to_string(&self.request).map_err(|source| at(&self.request, source))?;
+        let authority = read_authority(&config.folder)?;
+        let name = self.client_id.as_str();
+        let signed = sign_client(&authority, &request, name, OffsetDateTime::now_utc(), self.days)?;
+        let text = signed.certificate.as_bytes();
+        replace(&self.out, text, Access::Public).map_err(|source| at(&self.out, source))?;
+        writeln!(
+            out,
+            "{} is good for {} days. Tokens that {name} asks for with it are good over its connections only.",
+            self.out.display(),
+            self.days
         )?;
         Ok(())
     }

@@ -131,7 +131,13 @@ impl Enrol {
             return Err(EnrolError::OtherRoot);
         }
         let now = OffsetDateTime::now_utc();
-        let tls = sign_client(&read_authority(folder)?, &request.tls_request, &request.site, now, self.days)?;
+        let tls = sign_client(
+            &read_authority(folder)?,
+            &request.tls_request,
+            request.site.as_str(),
+            now,
+            self.days,
+        )?;
         let start = UnixSeconds(u64::try_from(now.unix_timestamp()).unwrap_or_default());
         let certificate = root.issue(Membership {
             site: request.site.clone(),
@@ -228,7 +234,7 @@ fn file<T>(path: PathBuf, act: impl FnOnce(&std::path::Path) -> io::Result<T>) -
     act(&path).map_err(|source| EnrolError::File { path, source })
 }
 
-fn read_authority(folder: &Folder) -> Result<Certified, EnrolError> {
+pub(super) fn read_authority(folder: &Folder) -> Result<Certified, EnrolError> {
     let certificate = file(folder.tls_ca(), |path| std::fs::read_to_string(path))?;
     let path = folder.tls_ca_key();
     let bytes = read_secret(&path)?;

@@ -5,6 +5,7 @@ pub mod client;
 pub mod enrol;
 pub mod init;
 pub mod ledger;
+pub mod token;
 
 use std::error::Error;
 use std::io::{self, IsTerminal, Write};
@@ -37,6 +38,9 @@ enum Command {
     /// Manage partner clients
     #[command(subcommand)]
     Client(ClientCommand),
+    /// Look after the keys of access tokens
+    #[command(subcommand)]
+    Token(TokenCommand),
     /// Look after the ledger's key
     #[command(subcommand)]
     Ledger(LedgerCommand),
@@ -53,6 +57,14 @@ enum Command {
 enum ClientCommand {
     /// Register a partner system with its public key; a running gateway takes it in within two seconds
     Add(client::Add),
+    /// Sign a TLS client certificate for a registered client, to which its tokens are then bound
+    Certify(client::Certify),
+}
+
+#[derive(Debug, Subcommand)]
+enum TokenCommand {
+    /// Make another key that signs access tokens; the one before it still verifies
+    Rotate(token::Rotate),
 }
 
 #[derive(Debug, Subcommand)]
@@ -102,9 +114,12 @@ pub enum CliError {
     /// `enrol` failed.
     #[error(transparent)]
     Enrol(#[from] enrol::EnrolError),
-    /// `client add` failed.
+    /// `client add` or `client certify` failed.
     #[error(transparent)]
     Client(#[from] client::ClientError),
+    /// `token rotate` failed.
+    #[error(transparent)]
+    Token(#[from] token::RotateError),
     /// `ledger rotate-key` failed.
     #[error(transparent)]
     RotateKey(#[from] ledger::RotateKeyError),
@@ -149,6 +164,8 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Init(init) => Ok(init.run(out)?),
         Command::Enrol(enrol) => Ok(enrol.run(out)?),
         Command::Client(ClientCommand::Add(add)) => Ok(add.run(out)?),
+        Command::Client(ClientCommand::Certify(certify)) => Ok(certify.run(out)?),
+        Command::Token(TokenCommand::Rotate(rotate)) => Ok(rotate.run(out)?),
         Command::Ledger(LedgerCommand::RotateKey(rotate)) => Ok(rotate.run(out)?),
         Command::Openapi => Ok(out.write_all(crate::openapi::json()?.as_bytes())?),
         Command::Config(ConfigCommand::Check(check)) => Ok(check.run(out)?),

@@ -32,6 +32,8 @@ pub struct NewClient {
     pub public_key: String,
     /// The commitment to the person who answers for it.
     pub contact: Option<Hash>,
+    /// Whether its tokens must be bound to a client certificate.
+    pub certificate_bound: bool,
 }
 
 /// Why a member was not enrolled.
@@ -116,6 +118,7 @@ impl App {
             roles: known.roles,
             public_key: known.public_key,
             contact: known.contact,
+            certificate_bound: known.certificate_bound,
         });
         if known.as_ref() == Some(&client) {
             return Ok(());
@@ -142,6 +145,7 @@ impl NewClient {
             roles: self.roles.iter().map(ToString::to_string).collect(),
             public_key: self.public_key,
             contact: self.contact,
+            certificate_bound: self.certificate_bound,
         }
     }
 }

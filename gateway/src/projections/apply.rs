@@ -142,11 +142,25 @@ impl State {
                     SiteState { site: site.clone(), certificate, witness_vkey, tls_spki, entry: place.index };
                 self.sites.insert(site, enrolled);
             }
-            Record::ClientRegistered { client, organisation, roles, public_key, contact } => {
+            Record::ClientRegistered {
+                client,
+                organisation,
+                roles,
+                public_key,
+                contact,
+                certificate_bound,
+            } => {
                 let roles = roles.iter().map(|role| place.parse("roles", role)).collect::<Result<_, _>>()?;
                 let entry = place.index;
-                let registered =
-                    ClientState { client: client.clone(), organisation, roles, public_key, contact, entry };
+                let registered = ClientState {
+                    client: client.clone(),
+                    organisation,
+                    roles,
+                    public_key,
+                    contact,
+                    certificate_bound,
+                    entry,
+                };
                 self.clients.insert(client, registered);
             }
             Record::DepositRegistered { site, statement, data_class, lines } => {

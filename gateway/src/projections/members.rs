@@ -54,6 +54,8 @@ pub struct ClientState {
     pub public_key: String,
     /// The commitment to the person who answers for it.
     pub contact: Option<Hash>,
+    /// Whether its tokens must be bound to a client certificate.
+    pub certificate_bound: bool,
     /// The entry that registered it, or changed it last.
     pub entry: u64,
 }

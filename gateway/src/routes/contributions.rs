@@ -36,7 +36,7 @@ async fn list_contributions(
     Path(id): Path<JobId>,
     Query(query): Query<PageQuery>,
 ) -> Result<Json<Page<Contribution>>, ApiError> {
-    let job = job(&app, &id)?;
+    let job = job(&app, &principal, &id)?;
     let page = paging::page(job.contributions.iter(), &query)?;
     let mut items = Vec::with_capacity(page.items.len());
     for (round, known) in page.items {
@@ -87,7 +87,7 @@ async fn list_statements(
     Path(id): Path<JobId>,
     Query(query): Query<PageQuery>,
 ) -> Result<Json<Page<Statement>>, ApiError> {
-    let job = job(&app, &id)?;
+    let job = job(&app, &principal, &id)?;
     let page = paging::page(job.statement.iter(), &query)?;
     let mut items = Vec::with_capacity(page.items.len());
     for known in page.items {
@@ -109,6 +109,20 @@ async fn list_statements(
     Ok(Json(Page { items, next_cursor: page.next_cursor }))
 }
 
-fn job(app: &App, id: &JobId) -> Result<JobState, ApiError> {
-    app.state().jobs.get(id).cloned().ok_or_else(|| ApiError::not_found(format!("job {id}")))
+/// The job, for those who may see it and for those whose sites are asked to take part: they read their own figures. To
+/// anyone else it is as if there were none.
+fn job(app: &App, principal: &Principal, id: &JobId) -> Result<JobState, ApiError> {
+    let (known, takes_part) = {
+        let state = app.state();
+        let known = state.jobs.get(id).cloned();
+        let own =
+            |site| state.sites.get(site).is_some_and(|site| site.legal_entity() == principal.organisation);
+        let takes_part = known.as_ref().is_some_and(|job| job.invited.iter().any(own));
+        (known, takes_part)
+    };
+    if !takes_part {
+        let owner = known.as_ref().map(|job| job.organisation.as_str());
+        authorize(app.authorizer(), principal, Action::ReadJob, &Action::ReadJob.on(id.to_string(), owner))?;
+    }
+    known.ok_or_else(|| ApiError::not_found(format!("job {id}")))
 }

@@ -33,9 +33,11 @@ pub(crate) fn visible_job(
     id: &JobId,
     action: Action,
 ) -> Result<JobState, ApiError> {
-    let known = app.state().jobs.get(id).cloned().ok_or_else(|| ApiError::not_found(format!("job {id}")))?;
-    authorize(app.authorizer(), principal, action, &action.on(id.to_string(), Some(&known.organisation)))?;
-    Ok(known)
+    let known = app.state().jobs.get(id).cloned();
+    let owner = known.as_ref().map(|known| known.organisation.as_str());
+    // Before saying whether there is one: what is not there is answered like what is another organisation's.
+    authorize(app.authorizer(), principal, action, &action.on(id.to_string(), owner))?;
+    known.ok_or_else(|| ApiError::not_found(format!("job {id}")))
 }
 
 /// Ask for federated learning

@@ -77,8 +77,10 @@ async fn read_model(
     principal: Principal,
     Path(id): Path<Digest>,
 ) -> Result<Json<Model>, ApiError> {
-    let known = app.state().model(&id).cloned().ok_or_else(|| ApiError::not_found(format!("model {id}")))?;
-    let resource = Action::ReadModel.on(id.to_string(), Some(&known.organisation));
-    authorize(app.authorizer(), &principal, Action::ReadModel, &resource)?;
+    let known = app.state().model(&id).cloned();
+    let owner = known.as_ref().map(|known| known.organisation.as_str());
+    // Before saying whether there is one: what is not there is answered like what is another organisation's.
+    authorize(app.authorizer(), &principal, Action::ReadModel, &Action::ReadModel.on(id.to_string(), owner))?;
+    let known = known.ok_or_else(|| ApiError::not_found(format!("model {id}")))?;
     Ok(Json(views::model(&app, &known).await?))
 }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use konclave_crypto::{Digest, SiteId};
+use konclave_crypto::Digest;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType,
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType,
@@ -19,10 +19,8 @@ const SERVER_DAYS: i64 = 825;
 /// Why a certificate was not made.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthorityError {
-    /// The site's request is no PKCS#10, or its self-signature is wrong. The site makes a new one.
-    #[error(
-        "the TLS certificate request is not valid ({0}); the site makes a new one with `konclave-site init`"
-    )]
+    /// The request is no PKCS#10, or its self-signature is wrong. Whoever sent it makes a new one.
+    #[error("the TLS certificate request is not valid ({0}); its sender makes a new one")]
     Request(rcgen::Error),
     /// A host name is not one.
     #[error("`{host}` is neither a host name nor an IP address")]
@@ -49,7 +47,7 @@ pub struct Certified {
     pub key: Zeroizing<String>,
 }
 
-/// A member's TLS client certificate.
+/// A TLS client certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientCertificate {
     /// The certificate, PEM.
@@ -89,19 +87,19 @@ pub fn new_server(
     Ok(Certified { certificate: certificate.pem(), key: Zeroizing::new(key.serialize_pem()) })
 }
 
-/// Signs a site's request. Of the request only the public key counts: name, uses and times are the authority's.
+/// Signs a member's or a partner's request. Of the request only the public key counts: name, uses and times are the authority's.
 ///
 /// # Errors
 /// [`AuthorityError::Request`] if the request is not signed by its own key.
 pub fn sign_client(
     authority: &Certified,
     request: &str,
-    site: &SiteId,
+    name: &str,
     now: OffsetDateTime,
     days: u32,
 ) -> Result<ClientCertificate, AuthorityError> {
     let mut request = CertificateSigningRequestParams::from_pem(request).map_err(AuthorityError::Request)?;
-    let mut params = params(site.as_str(), now, days.into())?;
+    let mut params = params(name, now, days.into())?;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
     request.params = params;
@@ -166,8 +164,7 @@ mod tests {
     fn a_client_certificate_has_the_authoritys_name_and_uses_not_the_requests() {
         let authority = new_authority("test", now()).unwrap();
         let key = KeyPair::generate().unwrap();
-        let site: SiteId = "alpha".parse().unwrap();
-        let client = sign_client(&authority, &request("root-of-all", &key), &site, now(), 30).unwrap();
+        let client = sign_client(&authority, &request("root-of-all", &key), "alpha", now(), 30).unwrap();
         let (_, pem) = x509_parser::pem::parse_x509_pem(client.certificate.as_bytes()).unwrap();
         let parsed = pem.parse_x509().unwrap();
         let names: Vec<_> = parsed.subject().iter_common_name().map(|n| n.as_str().unwrap()).collect();
@@ -191,7 +188,7 @@ mod tests {
         let body = base64::engine::general_purpose::STANDARD.encode(der);
         let forged =
             format!("-----BEGIN CERTIFICATE REQUEST-----\n{body}\n-----END CERTIFICATE REQUEST-----\n");
-        let refused = sign_client(&authority, &forged, &"alpha".parse().unwrap(), now(), 30);
+        let refused = sign_client(&authority, &forged, "alpha", now(), 30);
         assert!(matches!(refused, Err(AuthorityError::Request(_))));
     }
 

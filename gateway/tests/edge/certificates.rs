@@ -11,14 +11,13 @@ use zeroize::Zeroizing;
 
 use crate::deployment::{Folders, Served, problem};
 
-fn signed_by(authority: &Certified, name: &str, key: &KeyPair) -> String {
+pub(crate) fn signed_by(authority: &Certified, name: &str, key: &KeyPair) -> String {
     let request = CertificateParams::default().serialize_request(key).unwrap().pem().unwrap();
-    let name = name.parse().unwrap();
-    let certificate = sign_client(authority, &request, &name, OffsetDateTime::now_utc(), 1).unwrap();
+    let certificate = sign_client(authority, &request, name, OffsetDateTime::now_utc(), 1).unwrap();
     format!("{}{}", certificate.certificate, key.serialize_pem())
 }
 
-fn own_authority(served: &Served) -> Certified {
+pub(crate) fn own_authority(served: &Served) -> Certified {
     let folder = std::path::PathBuf::from(served.folders.dir()).join("tls");
     Certified {
         certificate: std::fs::read_to_string(folder.join("ca.pem")).unwrap(),

@@ -8,6 +8,7 @@
 )]
 
 mod blobs;
+mod bound_tokens;
 mod capacity;
 mod certificates;
 mod command_line;

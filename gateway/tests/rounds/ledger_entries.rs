@@ -132,6 +132,7 @@ async fn every_entry_has_the_value_after_it_and_a_change_the_one_before() {
         roles,
         public_key: "a key".to_owned(),
         contact: None,
+        certificate_bound: false,
     };
     let caller = Caller::gateway("test");
     for roles in [vec![Role::ModelDeveloper], vec![Role::ModelDeveloper], vec![Role::Auditor]] {

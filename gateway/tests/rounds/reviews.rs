@@ -30,6 +30,7 @@ async fn registered() -> World {
         roles: vec![Role::Auditor],
         public_key: pem,
         contact: None,
+        certificate_bound: false,
     };
     world.app().register_client(&Caller::gateway("test"), client).await.unwrap();
     world
@@ -168,6 +169,7 @@ async fn a_reviewer_needs_a_key_that_the_ledger_knows() {
             "-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE\n-----END PUBLIC KEY-----"
                 .to_owned(),
         contact: None,
+        certificate_bound: false,
     };
     world.app().register_client(&Caller::gateway("test"), client).await.unwrap();
     let said = world.refuses(&auditor(), Method::POST, PATH, &signed(&stated), 422).await;

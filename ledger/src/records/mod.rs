@@ -96,6 +96,8 @@ records! {
         public_key: String,
         /// The commitment to the person who answers for it, whose name and address can be erased.
         #[serde(default, skip_serializing_if = "Option::is_none")] contact: Option<Hash>,
+        /// Whether its tokens must be bound to a client certificate.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")] certificate_bound: bool,
     }
     /// A rounds policy came into force.
     PolicySet = "policy.set" {
