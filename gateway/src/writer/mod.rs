@@ -2,9 +2,9 @@
 //!
 //! Commands queue up; the writer takes what has gathered (at most 256 entries) and appends it with one wait for the
 //! disk (group commit). Once durable, the entries are applied to the fold and the commands are answered, so that
-//! whoever is answered also reads the new state. A full queue pushes back, and so does a full disk ([`full_disk`]).
-//! After a storage failure that leaves open
-//! what is stored, nothing more is written: the process is to end and to read the truth back at its next start.
+//! whoever is answered also reads the new state. A full queue pushes back, and so does a full disk (`full_disk.rs`).
+//! After a storage failure that leaves open what is stored, nothing more is written: the process is to end and to read
+//! the truth back at its next start.
 
 mod full_disk;
 

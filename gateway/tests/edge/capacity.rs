@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::stream;
 use konclave_crypto::MemberRole;
-use reqwest::{Body, StatusCode};
+use reqwest::{Body, Certificate, Client, StatusCode};
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpSocket, TcpStream};
 
@@ -116,13 +116,17 @@ async fn a_connection_that_takes_nothing_of_its_answer_is_closed() {
     let token = served.token("dev", 33).await;
     let blob = vec![7; BYTES];
     let url = served.url(&format!("/v1/blobs/{}", konclave_crypto::Digest::of(&blob)));
-    let client = served.client(None);
+    let ca = std::fs::read(served.folders.path("deployment/tls/ca.pem")).unwrap();
+    let client = Client::builder()
+        .tls_certs_only([Certificate::from_pem(&ca).unwrap()])
+        .resolve("localhost", served.address)
+        .http1_only()
+        .build()
+        .unwrap();
     let put = client.put(&url).bearer_auth(&token).header("content-type", "application/octet-stream");
     assert_eq!(put.body(blob).send().await.unwrap().status(), StatusCode::OK);
     for (pause, whole) in [(Duration::from_millis(300), true), (Duration::from_secs(5), false)] {
-        let mut answer = client.get(&url).bearer_auth(&token).version(reqwest::Version::HTTP_11);
-        answer = answer.header("connection", "close");
-        let mut answer = answer.send().await.unwrap();
+        let mut answer = client.get(&url).bearer_auth(&token).send().await.unwrap();
         let mut read = answer.chunk().await.unwrap().unwrap().len();
         tokio::time::sleep(pause).await;
         let broken = loop {
