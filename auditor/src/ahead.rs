@@ -26,7 +26,13 @@ pub(crate) struct Prepared {
     /// The hash that the next entry carries.
     pub(crate) entry_hash: Hash,
     /// What it says, and its record.
-    pub(crate) parsed: Result<Box<(Leaf, Result<Record, RecordError>)>, LeafError>,
+    pub(crate) parsed: Result<Box<Parsed>, LeafError>,
+}
+
+/// An entry's fields and its record; boxed, since it moves between threads and lists.
+pub(crate) struct Parsed {
+    pub(crate) leaf: Leaf,
+    pub(crate) record: Result<Record, RecordError>,
 }
 
 /// A bundle, as far as it can be read.
@@ -100,7 +106,7 @@ fn prepare(folder: &Folder, path: TilePath) -> Result<PreparedBundle, AuditError
 fn prepare_entry(stored: &[u8]) -> Prepared {
     let parsed = Leaf::parse(stored).map(|leaf| {
         let record = Record::parse(&leaf.action, &leaf.record);
-        Box::new((leaf, record))
+        Box::new(Parsed { leaf, record })
     });
     Prepared { leaf_hash: leaf_hash(stored), entry_hash: Hash::of(stored), parsed }
 }

@@ -12,7 +12,7 @@ use konclave_ledger::tiles::TileKind;
 use konclave_ledger::tree::root_of;
 use konclave_ledger::{Leaf, Origin, Timestamp, VerifierKey};
 
-use crate::ahead::{Bundles, Prepared, PreparedBundle};
+use crate::ahead::{Bundles, Parsed, Prepared, PreparedBundle};
 use crate::amendments::Amendments;
 use crate::checkpoint;
 use crate::clients::Clients;
@@ -217,7 +217,7 @@ impl Walk<'_> {
         let index = self.frontier.size();
         let here = index..index + 1;
         self.tiles.item(0, index, &entry.leaf_hash, report)?;
-        let (leaf, record) = match entry.parsed {
+        let Parsed { leaf, record } = match entry.parsed {
             Ok(parsed) => *parsed,
             Err(error) => {
                 report.add(Defect::Entry, file, here, error.to_string());

@@ -71,6 +71,7 @@ async fn contact(world: &World, person: &str) -> Hash {
         roles: vec![Role::ModelDeveloper],
         public_key: "not read here".to_owned(),
         contact: Some(contact),
+        certificate_bound: false,
     };
     world.app().register_client(&Caller::gateway("test"), client).await.unwrap();
     contact

@@ -57,6 +57,7 @@ fn lay_out(world: &World, client: &str, contact: &str) -> Hash {
         organisation: "Acme".to_owned(),
         roles: vec![Role::Auditor],
         contact: Some(contact),
+        certificate_bound: false,
         public_key: ClientKey::from_pem(PUBLIC_KEY).unwrap(),
     };
     Clients::new(folder.clients()).put(&client).unwrap();
