@@ -15,7 +15,7 @@ use serde::Serialize;
 use crate::entries::{self, EntryFlaw, Flaws};
 use crate::folder::{AuditError, Folder};
 use crate::history::{Relation, relate};
-use crate::log_keys::LogIdentity;
+use crate::log_keys::{LogIdentity, Theft};
 use crate::show::head;
 use crate::subtrees::TileFiles;
 
@@ -66,6 +66,8 @@ pub enum Verdict {
     Rollback,
     /// The log signed two histories.
     Fork,
+    /// They are different histories, and one head is signed by nothing but a key that was declared stolen.
+    StolenKey,
     /// A head is not signed by the log.
     NotSigned,
     /// The newer copy's files do not lead to its own checkpoint.
@@ -113,6 +115,8 @@ pub struct Difference {
     pub older: ComparedHead,
     /// The newer head.
     pub newer: ComparedHead,
+    /// The head that only a stolen key signed, if that is the verdict.
+    pub theft: Option<Theft>,
     /// The first entry that differs, where both sides have files.
     pub first_difference: Option<u64>,
     /// What was added, if the newer extends the older.
@@ -156,25 +160,34 @@ pub fn diff(
     let (older_head, newer_head) = (compared(&older.head, &older.note)?, compared(&new_head, &new_note)?);
     let relation = relate(newer, &new_head, &older.head)?;
     let signed = older_head.signed_by.is_some() && newer_head.signed_by.is_some();
+    let theft = identity.theft(&older.head, &older.note).or_else(|| identity.theft(&new_head, &new_note));
     let verdict = match (signed, relation) {
         (_, Relation::Damaged) => Verdict::Damaged,
-        (false, _) => Verdict::NotSigned,
+        // On this history it does not matter who signed the older head.
         (true, Relation::Same) => Verdict::Same,
         (true, Relation::Extended) => Verdict::Extended,
+        (_, _) if theft.is_some() => Verdict::StolenKey,
+        (false, _) => Verdict::NotSigned,
         (true, Relation::Longer) => Verdict::Rollback,
         (true, Relation::Forked) => Verdict::Fork,
     };
     let added = match verdict {
         Verdict::Extended => Some(added(newer, older.head.size, new_head.size)?),
-        Verdict::Same | Verdict::Rollback | Verdict::Fork | Verdict::NotSigned | Verdict::Damaged => None,
+        Verdict::Same
+        | Verdict::Rollback
+        | Verdict::Fork
+        | Verdict::StolenKey
+        | Verdict::NotSigned
+        | Verdict::Damaged => None,
     };
+    let theft = theft.filter(|_| verdict == Verdict::StolenKey);
     let differ = !matches!(relation, Relation::Same | Relation::Extended);
     let first_difference = match older.folder.as_ref().filter(|_| differ) {
         Some(folder) => first_difference(folder, &older.head, newer, &new_head)?,
         None => None,
     };
     let origin = new_head.origin.to_string();
-    Ok(Difference { origin, verdict, older: older_head, newer: newer_head, first_difference, added })
+    Ok(Difference { origin, verdict, older: older_head, newer: newer_head, theft, first_difference, added })
 }
 
 /// The first entry that differs by the tiles, or, where those are broken, none.
@@ -239,6 +252,11 @@ impl fmt::Display for Difference {
                 old.saturating_sub(new)
             )?,
             Verdict::Fork => writeln!(f, "FORK  {origin}: the two sides are different histories")?,
+            Verdict::StolenKey => writeln!(
+                f,
+                "STOLEN KEY  {origin}: the two sides are different histories, and the head of one is {}",
+                self.theft.as_ref().map_or_else(String::new, ToString::to_string)
+            )?,
             Verdict::NotSigned => writeln!(f, "NOT SIGNED  {origin}: a head is not signed by the log")?,
             Verdict::Damaged => writeln!(
                 f,

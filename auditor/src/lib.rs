@@ -52,6 +52,7 @@ pub use export::{
     check_export, export,
 };
 pub use folder::{AuditError, Folder};
+pub use log_keys::Theft;
 #[cfg(feature = "mirror")]
 pub use mirror::{
     ClientError, Connection, GatewayClient, MirrorError, MirrorOptions, Mirrored, Refusal, mirror,

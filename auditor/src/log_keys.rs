@@ -1,12 +1,15 @@
 //! Which key must have signed a head, from what the reader knows and from what the log tells about its keys.
 
+use std::fmt;
 use std::ops::ControlFlow;
 
 use konclave_crypto::ConsortiumRoot;
 use konclave_ledger::checkpoint::CheckpointError;
+use konclave_ledger::enrolment::{EnrolledKeys, SITE_ENROLLED};
 use konclave_ledger::note::{SignatureLine, SignedNote};
-use konclave_ledger::rotation::{LogKeys, RotationError};
+use konclave_ledger::rotation::{LogKeys, RotationError, StolenKey};
 use konclave_ledger::{Checkpoint, Leaf, VerifierKey};
+use serde::Serialize;
 
 use crate::entries::{self, Flaws};
 use crate::folder::{AuditError, Folder};
@@ -28,12 +31,36 @@ pub(crate) struct HeadKey {
     pub(crate) source: KeySource,
 }
 
+/// A head that only a key signed which was declared stolen: whoever has the key can have signed it. It is not accepted,
+/// and it is no evidence against the operator.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Theft {
+    /// The key, and up to where it is trusted.
+    #[serde(flatten)]
+    pub stolen: StolenKey,
+    /// Whether the consortium root that declared it is one that the reader knows; else it is the log's own word.
+    pub root_is_known: bool,
+}
+
+impl fmt::Display for Theft {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: it proves nothing against the operator", self.stolen)?;
+        if self.root_is_known {
+            Ok(())
+        } else {
+            f.write_str(", if the consortium declared it: that is the log's own word until you give the root with --root")
+        }
+    }
+}
+
 /// What the reader knows of a log, and what the log says of its keys.
 #[derive(Debug, Default)]
 pub(crate) struct LogIdentity {
     pub(crate) keys: LogKeys,
     /// Every key that the log says it had.
     pub(crate) known: Vec<VerifierKey>,
+    /// The witnesses that the log enrolled, where its entries were read for them.
+    pub(crate) enrolled: EnrolledKeys,
     /// The key that the reader knows.
     pub(crate) given: Option<VerifierKey>,
     /// Whether the reader knows the consortium root, and the log names the same.
@@ -58,6 +85,12 @@ impl LogIdentity {
                 }
                 // A change that is not authorised leaves the keys as they were.
                 let _ = identity.note(&leaf);
+            }
+            if has_action(entry.stored, SITE_ENROLLED)
+                && let Ok(leaf) = Leaf::parse(entry.stored)
+            {
+                // An unreadable enrolment is the entry's own defect: `verify` names it.
+                let _ = identity.enrolled.note(&leaf);
             }
             Ok::<_, AuditError>(ControlFlow::Continue(()))
         })?;
@@ -101,6 +134,19 @@ impl LogIdentity {
             }
             _ => Ok(Some(HeadKey { key: given.clone(), source: KeySource::Given })),
         }
+    }
+
+    /// Whether all that speaks for a head is a key that was declared stolen. Up to the trusted head a witness's cosignature
+    /// speaks for it too: the thief of the log's key has no witness's.
+    pub(crate) fn theft(&self, head: &Checkpoint, note: &SignedNote) -> Option<Theft> {
+        let mut found = None;
+        for key in self.known.iter().chain(&self.given).filter(|key| is_signed_by(note, key)) {
+            found = Some(self.keys.stolen(key)?);
+        }
+        let stolen = found?;
+        let vouches = |line| matches!(self.enrolled.check_cosignature(line, head), Some(Ok(_)));
+        let vouched = head.size <= stolen.trusted_size && note.signatures.iter().any(vouches);
+        (!vouched).then_some(Theft { stolen, root_is_known: self.root_is_known })
     }
 
     /// The keys of the log, former ones included, that a signature line claims to be by.

@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::entries::{self, Flaws};
 use crate::folder::{AuditError, Folder};
 use crate::history::{Relation, relate};
-use crate::log_keys::{LogIdentity, has_action};
+use crate::log_keys::{LogIdentity, Theft, has_action};
 use crate::report::KeySource;
 use crate::show::head;
 use crate::text::shown;
@@ -77,6 +77,8 @@ pub enum Standing {
     Fork,
     /// This copy's files are damaged, and prove nothing.
     Damaged,
+    /// A head of another history that only a key signed which was declared stolen: it proves nothing.
+    StolenKey,
     /// Not signed by the log: it proves nothing.
     NotSigned,
     /// Another log's.
@@ -96,6 +98,8 @@ pub struct ComparedNote {
     pub root: Option<Hash>,
     /// How it stands to this copy.
     pub standing: Standing,
+    /// The key that signed it, if that was declared stolen and nothing else speaks for the head.
+    pub theft: Option<Theft>,
     /// The signed note, if it proves a fork.
     pub evidence: Option<String>,
 }
@@ -146,7 +150,7 @@ impl WitnessStatus {
     /// Whether every checkpoint that was given could be compared.
     #[must_use]
     pub fn compared_all(&self) -> bool {
-        let useless = [Standing::NotSigned, Standing::OtherLog, Standing::Unreadable];
+        let useless = [Standing::StolenKey, Standing::NotSigned, Standing::OtherLog, Standing::Unreadable];
         !self.notes.iter().any(|note| useless.contains(&note.standing))
     }
 }
@@ -265,24 +269,28 @@ fn compare(
         size: None,
         root: None,
         standing: Standing::Unreadable,
+        theft: None,
         evidence: None,
     };
     let Ok(note) = SignedNote::parse(bytes) else { return Ok(compared) };
     let Ok(other) = Checkpoint::parse_text(&note.text) else { return Ok(compared) };
     (compared.size, compared.root) = (Some(other.size), Some(other.root));
-    compared.standing = if other.origin != head.origin {
-        Standing::OtherLog
-    } else if identity.check(&other, &note)?.is_err() {
-        Standing::NotSigned
-    } else {
-        match relate(folder, head, &other)? {
-            Relation::Same => Standing::Same,
-            Relation::Extended => Standing::Earlier,
-            Relation::Longer => Standing::Ahead,
-            Relation::Forked => Standing::Fork,
-            Relation::Damaged => Standing::Damaged,
-        }
+    if other.origin != head.origin {
+        compared.standing = Standing::OtherLog;
+        return Ok(compared);
+    }
+    let (signed, theft) = (identity.check(&other, &note)?.is_ok(), identity.theft(&other, &note));
+    compared.standing = match (signed, relate(folder, head, &other)?) {
+        // On this history it does not matter who signed it.
+        (true, Relation::Same) => Standing::Same,
+        (true, Relation::Extended) => Standing::Earlier,
+        (true, Relation::Damaged) => Standing::Damaged,
+        (_, _) if theft.is_some() => Standing::StolenKey,
+        (false, _) => Standing::NotSigned,
+        (true, Relation::Longer) => Standing::Ahead,
+        (true, Relation::Forked) => Standing::Fork,
     };
+    compared.theft = theft.filter(|_| compared.standing == Standing::StolenKey);
     compared.evidence = (compared.standing == Standing::Fork).then(|| note.to_string());
     Ok(compared)
 }
@@ -297,6 +305,7 @@ impl Standing {
             }
             Self::Fork => "FORK: the log signed it, and it is of another history",
             Self::Damaged => "not comparable: this copy is damaged, run `konclave-audit verify`",
+            Self::StolenKey => "STOLEN KEY: another history",
             Self::NotSigned => "not signed by the log: it proves nothing",
             Self::OtherLog => "of another log",
             Self::Unreadable => "no checkpoint",
@@ -350,7 +359,11 @@ impl fmt::Display for AsOf<'_> {
         }
         for note in &status.notes {
             let size = note.size.map_or_else(String::new, |size| format!(" ({size} entries)"));
-            writeln!(f, "  note         {}{size}: {}", shown(&note.name), note.standing.words())?;
+            write!(f, "  note         {}{size}: {}", shown(&note.name), note.standing.words())?;
+            match &note.theft {
+                Some(theft) => writeln!(f, ", {theft}")?,
+                None => writeln!(f)?,
+            }
         }
         for evidence in status.notes.iter().filter_map(|note| note.evidence.as_ref()) {
             writeln!(

@@ -11,6 +11,7 @@ use konclave_crypto::{ConsortiumRoot, IdentityKey, IdentityPublicKey, Membership
 use konclave_policies::authorization::{Authorizer, LoadError};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use zeroize::Zeroizing;
 
 use crate::auth::clients::Clients;
 use crate::auth::replay::UsedAssertions;
@@ -112,7 +113,7 @@ impl Deployment {
             identity: IdentityKey::from_seed(read_seed(&folder.identity_key())?),
             certificate: gateway_certificate(&folder)?,
             root: consortium_root(&folder)?,
-            ledger_seed: read_seed(&folder.ledger_key())?,
+            ledger_seed: present_ledger_seed(&folder)?,
             rounds_policy: at(folder.rounds_policy(), |path| std::fs::read_to_string(path))?,
             clock,
             on_stop: crate::writer::exit_process(),
@@ -120,6 +121,14 @@ impl Deployment {
         };
         Ok(Self { core, token_keys, recorder, tls })
     }
+}
+
+/// The seed of the ledger's key; none if it is gone and the next one is laid out.
+fn present_ledger_seed(folder: &Folder) -> Result<Option<Zeroizing<[u8; 32]>>, SecretError> {
+    if !folder.ledger_key().exists() && folder.next_ledger_key().exists() {
+        return Ok(None);
+    }
+    read_seed(&folder.ledger_key()).map(Some)
 }
 
 /// The gateway's certificate under the consortium root.

@@ -42,8 +42,8 @@ pub use hash::{Hash, HashParseError};
 pub use keys::{BadSignature, PublicKey, PublicKeyParseError, SigningKey};
 pub use leaf::{LEAF_VERSION, Leaf, LeafError, LinkError, MAX_LEAF_BYTES};
 pub use ledger::{
-    AppendError, CosignError, Damage, ExportError, Exported, Filter, IndexState, Leaves, Ledger,
-    LedgerOptions, OpenError, Quorum, ReadError, ReserveState, StatementFileError, StorageFailure,
+    AppendError, CosignError, Damage, ExportError, Exported, Filter, IndexState, KeylessLedger, Leaves,
+    Ledger, LedgerOptions, OpenError, Quorum, ReadError, ReserveState, StatementFileError, StorageFailure,
 };
 pub use note::VerifierKey;
 pub use origin::{Origin, OriginError};

@@ -2,8 +2,11 @@
 //!
 //! The operator alone can't do it: whoever stole the old key could otherwise name a key of his own. The root signs a
 //! [`KeyChange`]; the entry `ledger.key-rotated` carries it; the head over that entry is signed with both keys, so that
-//! readers of the old key see the change proven, and every later one with the new key alone. After a theft,
+//! readers of the old key see the change proven, and every later one with the new key alone. Where the old key is lost or
+//! stolen, the head over the change may lack its signature: readers then need the root's. After a theft,
 //! [`KeyChange::trusted_size`] says up to where the old key's heads may be believed.
+
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -58,6 +61,23 @@ impl Statement for KeyChange {
     const PAYLOAD_TYPE: &'static str = "application/vnd.konclave.key-change.v1+json";
 }
 
+/// A key of the log that somebody else has, or may have. What it signed may be anybody's: beyond the trusted head
+/// always, and below it too, for whoever has the key can sign a head of any size.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct StolenKey {
+    /// The key (C2SP vkey).
+    pub key: String,
+    /// The size of the last head that it is known to have signed rightly.
+    pub trusted_size: u64,
+}
+
+impl fmt::Display for StolenKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { key, trusted_size } = self;
+        write!(f, "signed by {key}, which was declared stolen at {trusted_size} entries")
+    }
+}
+
 /// Why a change of key is not accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum RotationError {
@@ -84,6 +104,15 @@ pub enum RotationError {
         /// The size of the trusted head.
         size: u64,
     },
+    /// The new key was the log's before: heads that it signed then and now could not be told apart.
+    #[error("{key} was this log's key before; a key that ended does not come back")]
+    KeyReused {
+        /// The key.
+        key: String,
+    },
+    /// A change that was planned, without the key that it ends.
+    #[error("a scheduled change of key needs the old key's signature; authorise it as lost or compromised")]
+    OldKeyNeeded,
     /// The new key isn't a checkpoint key of this log.
     #[error("{key} is not a checkpoint key of this log")]
     NotALogKey {
@@ -114,13 +143,22 @@ impl KeyChange {
         }
         Ok((change, new))
     }
+
+    /// The key that this change declares stolen, if it is for that reason.
+    #[must_use]
+    pub fn stolen(&self) -> Option<StolenKey> {
+        (self.reason == ChangeReason::Compromised)
+            .then(|| StolenKey { key: self.old_vkey.clone(), trusted_size: self.trusted_size })
+    }
 }
 
-/// The keys of a log as its own entries tell them, checked under the root that its first entry names.
+/// The keys of a log as its own entries tell them, each once, checked under the root that its first entry names.
 #[derive(Debug, Clone, Default)]
 pub struct LogKeys {
     root: Option<PublicKey>,
     keys: Vec<(u64, VerifierKey)>,
+    /// The change that ended each key but the last.
+    changes: Vec<KeyChange>,
 }
 
 impl LogKeys {
@@ -142,16 +180,14 @@ impl LogKeys {
         else {
             return Ok(());
         };
-        let (Some(root), Some(current)) = (&self.root, self.current()) else {
-            return Err(RotationError::Malformed);
-        };
         let envelope: Envelope =
             serde_json::from_value(authorisation).map_err(|_| RotationError::Malformed)?;
-        let (change, new) = KeyChange::verify(&envelope, root, current)?;
+        let (change, _, new) = self.check(&envelope)?;
         if change.old_vkey != old_vkey || change.new_vkey != new_vkey {
             return Err(RotationError::Differs);
         }
         self.keys.push((leaf.seq, new));
+        self.changes.push(change);
         Ok(())
     }
 
@@ -167,6 +203,9 @@ impl LogKeys {
             return Err(RotationError::Malformed);
         };
         let (change, new) = KeyChange::verify(authorisation, root, current)?;
+        if self.contains(&new) {
+            return Err(RotationError::KeyReused { key: change.new_vkey });
+        }
         Ok((change, current.clone(), new))
     }
 
@@ -186,6 +225,13 @@ impl LogKeys {
     #[must_use]
     pub fn at_size(&self, size: u64) -> Option<&VerifierKey> {
         self.keys.iter().rev().find(|(entry, _)| *entry < size).map(|(_, key)| key)
+    }
+
+    /// The key, if a change declared it stolen.
+    #[must_use]
+    pub fn stolen(&self, key: &VerifierKey) -> Option<StolenKey> {
+        let ending = self.keys.iter().position(|(_, known)| known == key)?;
+        self.changes.get(ending)?.stolen()
     }
 
     /// Whether `key` ever signed for this log.

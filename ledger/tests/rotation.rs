@@ -16,8 +16,8 @@ use konclave_ledger::checkpoint::{CheckpointError, log_key as key_of};
 use konclave_ledger::rotation::{ChangeReason, KeyChange, LogKeys, RotationError};
 use konclave_ledger::statements::{self, StatementError};
 use konclave_ledger::{
-    AppendError, Checkpoint, EntryDraft, Envelope, Ledger, LogSigner, OpenError, PublicKey, SignerError,
-    SigningKey,
+    AppendError, Checkpoint, EntryDraft, Envelope, KeylessLedger, Ledger, LogSigner, OpenError, PublicKey,
+    SignerError, SigningKey,
 };
 use serde_json::json;
 use support::faulty::{FaultyStorage, Loss};
@@ -181,6 +181,79 @@ fn refuses_changes_that_the_root_did_not_sign_or_that_are_for_other_keys() {
     assert!(matches!(ledger.append(vec![smuggled], at(1)), Err(AppendError::Rotation(_))));
     assert_eq!(ledger.head().size, 3);
     assert_eq!(ledger.verifier_key(), log_key());
+}
+
+#[test]
+fn a_key_that_ended_does_not_come_back() {
+    let storage = FaultyStorage::default();
+    let mut ledger = begun(&storage);
+    let (old, new) = (log_key().to_string(), next_key().to_string());
+    ledger.rotate_key(next(), &signed(&change(&old, &new), &ROOT), why(), at(1)).unwrap();
+    let back = signed(&change(&new, &old), &ROOT);
+    let first = || Box::new(SigningKey::from_seed(&support::LOG_SEED));
+    let refused = ledger.rotate_key(first(), &back, why(), at(2)).unwrap_err();
+    assert!(matches!(refused, AppendError::Rotation(RotationError::KeyReused { key }) if key == old));
+    // Nor does a reader follow an entry that says so, though the root signed it.
+    let mut leaf = ledger.leaf(3).unwrap().unwrap();
+    let mut keys = ledger.log_keys().clone();
+    leaf.seq = 4;
+    leaf.record = json!({ "old_vkey": new, "new_vkey": old, "authorisation": back });
+    assert!(matches!(keys.note(&leaf), Err(RotationError::KeyReused { .. })));
+    assert_eq!(keys.current(), Some(&next_key()));
+}
+
+#[test]
+fn a_lost_key_is_replaced_on_the_roots_word_alone() {
+    for reason in [ChangeReason::Lost, ChangeReason::Compromised, ChangeReason::Scheduled] {
+        let storage = FaultyStorage::default();
+        begun(&storage);
+        let mut with_next = options(false);
+        with_next.signer = next();
+        let keyless = KeylessLedger::open_on(Box::new(storage.clone()), with_next, &log_key()).unwrap();
+        assert_eq!(keyless.ledger().head().size, 3);
+        let change = KeyChange { reason, ..change(&log_key().to_string(), &next_key().to_string()) };
+        let replaced = keyless.replace_key(&signed(&change, &ROOT), why(), at(1));
+        if reason == ChangeReason::Scheduled {
+            let refused = replaced.unwrap_err();
+            assert!(matches!(refused, AppendError::Rotation(RotationError::OldKeyNeeded)), "{refused}");
+            continue;
+        }
+        let mut ledger = replaced.unwrap();
+        let note = ledger.checkpoint_note();
+        assert!(Checkpoint::verify(note.as_bytes(), &next_key()).is_ok());
+        assert!(Checkpoint::verify(note.as_bytes(), &log_key()).is_err());
+        ledger.append(vec![draft(4)], at(2)).unwrap();
+        drop(ledger);
+        let mut with_next = options(false);
+        with_next.signer = next();
+        let opened = Ledger::open_on(Box::new(storage.after(Loss::Unsynced)), with_next).unwrap();
+        assert_eq!((opened.head().size, opened.log_keys().current()), (5, Some(&next_key())));
+    }
+}
+
+#[test]
+fn without_its_key_a_ledger_is_not_begun_nor_changed_by_anybody_but_the_root() {
+    let opened = |storage: &FaultyStorage, gone: &konclave_ledger::VerifierKey| {
+        let mut with_next = options(false);
+        with_next.signer = next();
+        KeylessLedger::open_on(Box::new(storage.clone()), with_next, gone)
+    };
+    let empty = opened(&FaultyStorage::default(), &log_key()).unwrap_err();
+    assert!(matches!(empty, OpenError::HeadMissing), "{empty}");
+    let storage = FaultyStorage::default();
+    begun(&storage);
+    let other = opened(&storage, &next_key()).unwrap_err();
+    assert!(matches!(other, OpenError::Head(CheckpointError::NotSigned { .. })), "{other}");
+    let lost =
+        KeyChange { reason: ChangeReason::Lost, ..change(&log_key().to_string(), &next_key().to_string()) };
+    for seed in [support::LOG_SEED, NEXT] {
+        let refused = opened(&storage, &log_key())
+            .unwrap()
+            .replace_key(&signed(&lost, &seed), why(), at(1))
+            .unwrap_err();
+        assert!(matches!(refused, AppendError::Rotation(RotationError::Unauthorised(_))), "{refused}");
+    }
+    assert_eq!(Ledger::open_on(Box::new(storage), options(false)).unwrap().head().size, 3);
 }
 
 /// A module that fails on command.

@@ -140,6 +140,31 @@ fn the_ledger_takes_cosignatures_of_enrolled_witnesses_for_its_head_only() {
 }
 
 #[test]
+fn the_head_that_witnesses_are_asked_for_stays_open_however_many_follow() {
+    let mut ledger = ledger(&FaultyStorage::default());
+    ledger.append(vec![created(), enrolled("site-a"), enrolled("site-b")], at(0)).unwrap();
+    ledger.require_witnesses(2);
+    let state = advance(&WitnessState::new(origin()), &ledger).unwrap();
+    let line = |site: &str| state.cosign(&witness(site), at(1)).line().to_string();
+    ledger.hold_open(3);
+    for number in 3..300 {
+        ledger.append(vec![draft(number)], at(number)).unwrap();
+        if number == 100 {
+            ledger.add_cosignature_to(3, &line("site-a")).unwrap();
+        }
+    }
+    ledger.add_cosignature_to(3, &line("site-b")).unwrap();
+    assert_eq!(ledger.quorum().witnessed, 3);
+    // Heads that nobody is asked for make room.
+    assert!(ledger.recent_note(100).is_none() && ledger.recent_note(299).is_some());
+    ledger.hold_open(299);
+    for number in 300..500 {
+        ledger.append(vec![draft(number)], at(number)).unwrap();
+    }
+    assert!(ledger.recent_note(299).is_some() && ledger.recent_note(3).is_none());
+}
+
+#[test]
 fn a_replaced_witness_key_no_longer_vouches_for_newer_heads() {
     let mut ledger = ledger(&FaultyStorage::default());
     ledger.append(vec![created(), enrolled("site-a")], at(0)).unwrap();

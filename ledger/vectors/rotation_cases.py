@@ -86,6 +86,8 @@ def rotations():
             # The head over the change carries both keys.
             (NEW_KEY, log(created(), first, signers=[LOG_KEY, NEW_KEY])),
             (NEW_KEY, log(created(), first, filler(), signers=[NEW_KEY])),
+            # Without the old key, which is lost, the root's word is enough.
+            (NEW_KEY, log(created(), rotated(LOG_KEY, NEW_KEY, change(LOG_KEY, NEW_KEY, reason="lost")), signers=[NEW_KEY])),
             (THIRD_KEY, log(created(), first, filler(), second, filler(), signers=[THIRD_KEY])),
         )
     ]
@@ -115,6 +117,8 @@ def rotations():
              log(created(), rotated(THIRD_KEY, NEW_KEY), filler(), signers=[NEW_KEY])),
             ("to a key of another name", 1, refuses(None, other_origin)),
             ("the same change twice", 2, log(created(), first, first, signers=[NEW_KEY])),
+            ("back to a key that ended", 2,
+             log(created(), first, rotated(NEW_KEY, LOG_KEY), filler(), signers=[LOG_KEY])),
             ("the head over the change without the old key", 0, log(created(), first, signers=[NEW_KEY])),
             ("the head over the change without the new key", 0, log(created(), first, signers=[LOG_KEY])),
             ("a later head by the old key", 0, log(created(), first, filler(), signers=[LOG_KEY])),

@@ -5,6 +5,7 @@ from statements import check_envelope, json_object, parse_envelope
 
 KEY_ROTATED = "ledger.key-rotated"
 PAYLOAD_TYPE = "application/vnd.konclave.key-change.v1+json"
+REASONS = ("scheduled", "lost", "compromised")
 CHANGE = {"origin", "old_vkey", "new_vkey", "reason", "trusted_size", "trusted_root", "made_at"}
 
 
@@ -13,6 +14,7 @@ class LogKeys:
 
     def __init__(self):
         self.history = []
+        self.old_must_sign = False
 
     @property
     def current(self):
@@ -29,6 +31,8 @@ class LogKeys:
             new = log_key(record.get("new_vkey"), leaf["origin"])
             if None in (new, self.current) or new == self.current or record.get("old_vkey") != str(self.current):
                 raise Refused("the change does not lead from the log's key to another one")
+            if any(new == key for key, _ in self.history):
+                raise Refused("the key was this log's before: a key that ended does not come back")
             if root is None:
                 raise Refused("no consortium root is known that could have authorised the change")
             authorisation = parse_envelope(canonical(record.get("authorisation")).encode())
@@ -38,11 +42,15 @@ class LogKeys:
             if set(said) != CHANGE or any(said[name] != value for name, value in (
                     ("origin", leaf["origin"]), ("old_vkey", record["old_vkey"]), ("new_vkey", record["new_vkey"]))):
                 raise Refused("the consortium root authorised another change")
+            if said["reason"] not in REASONS:
+                raise Refused(f"the authorisation gives the reason {said['reason']!r}")
             # The root vouches for a head. A log that does not extend it was rewritten by whoever had the old key.
             trusted = root_at(said["trusted_size"]) if type(said["trusted_size"]) is int else None
             if trusted is None or trusted.hex() != said["trusted_root"]:
                 raise Refused("the log does not extend the head up to which the consortium root trusts the old key")
             self.history.append((new, leaf["seq"]))
+            # Of a key that is lost or stolen nothing more is asked: the root's word stands alone.
+            self.old_must_sign = said["reason"] == "scheduled"
 
     def signer(self, given):
         """The key that must have signed the head: the log's newest if `given` is one of the log's, or none was given."""
@@ -54,7 +62,8 @@ class LogKeys:
 
     def rotated_last(self, size):
         """The key whose signature a head of `size` entries must have too, because its last entry put it aside."""
-        return self.history[-2][0] if len(self.history) > 1 and self.history[-1][1] == size - 1 else None
+        last = len(self.history) > 1 and self.history[-1][1] == size - 1
+        return self.history[-2][0] if last and self.old_must_sign else None
 
 
 def log_key(text, origin):

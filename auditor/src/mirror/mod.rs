@@ -23,7 +23,7 @@ use konclave_ledger::{Checkpoint, Hash, Leaf, VerifierKey, bundle, dsse};
 
 use self::stage::Stage;
 use crate::folder::{AuditError, Folder};
-use crate::log_keys::{LogIdentity, is_signed_by};
+use crate::log_keys::{LogIdentity, Theft, is_signed_by};
 use crate::show::head;
 use crate::subtrees::TileFiles;
 use crate::witnessed;
@@ -88,6 +88,14 @@ pub enum Refusal {
     /// Not signed with the log's key.
     #[error("the checkpoint is not signed with the log's key")]
     NotSigned,
+    /// Another head than the copy's history allows, under a key that was declared stolen: not the operator's word.
+    #[error("STOLEN KEY: the head of {offered} entries that is offered is {theft}")]
+    StolenKey {
+        /// Entries in the offered checkpoint.
+        offered: u64,
+        /// The key.
+        theft: Theft,
+    },
     /// Fewer entries than the copy has.
     #[error("ROLLBACK: the gateway shows {offered} entries, this copy has {have}")]
     Rollback {
@@ -294,10 +302,11 @@ impl Run<'_> {
         }))
     }
 
-    /// Whether a key that is known by now signed the offered head.
-    fn known_signature(&self) -> Result<bool, AuditError> {
+    /// Whether a key that is known by now signed the offered head, and is the log's word.
+    fn known_signature(&self) -> Result<bool, Stop> {
         let size = self.old.map_or(0, |old| old.size);
         let identity = LogIdentity::read(&self.both, size, self.options.key.clone(), self.options.root)?;
+        self.refuse_a_thief(&identity)?;
         let mut keys = identity.known.iter().chain(&identity.given);
         Ok(keys.any(|key| is_signed_by(self.note, key)))
     }
@@ -391,7 +400,18 @@ impl Run<'_> {
         let MirrorOptions { key, root } = self.options.clone();
         // Without a given key, the copy's own first entry says it, as it did when the copy was made.
         let identity = LogIdentity::read(&self.both, self.new.size, key, root)?;
-        identity.check(self.new, self.note)?.map(|_| ()).map_err(|_| Stop::Refuse(Refusal::NotSigned))
+        if identity.check(self.new, self.note)?.is_ok() {
+            return Ok(());
+        }
+        self.refuse_a_thief(&identity)?;
+        Err(Stop::Refuse(Refusal::NotSigned))
+    }
+
+    fn refuse_a_thief(&self, identity: &LogIdentity) -> Result<(), Stop> {
+        match identity.theft(self.new, self.note) {
+            Some(theft) => Err(Stop::Refuse(Refusal::StolenKey { offered: self.new.size, theft })),
+            None => Ok(()),
+        }
     }
 
     /// A file that is there and fits, or is fetched and fits.

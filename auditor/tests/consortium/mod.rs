@@ -21,7 +21,7 @@ use konclave_ledger::statements::{self, DataClass, DepositStatement, EvaluationS
 use konclave_ledger::{EntryDraft, Envelope, Hash};
 use zeroize::Zeroizing;
 
-pub use support::{at, consent, draft, identity_seed, log_key, options, witness};
+pub use support::{at, consent, cosign_line, draft, identity_seed, log_key, options, witness};
 
 pub const fn support_log_seed() -> [u8; 32] {
     support::LOG_SEED

@@ -23,6 +23,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use consortium::{at, consent, consented, created, draft, enrolled, options};
 use konclave_audit::{Folder, VerifyOptions, verify};
+use konclave_ledger::checkpoint::log_key;
+use konclave_ledger::rotation::{ChangeReason, KeyChange};
+use konclave_ledger::statements::sign;
 use konclave_ledger::{Ledger, SigningKey};
 use server::{Answer, Server, State};
 use tempfile::TempDir;
@@ -298,6 +301,46 @@ fn a_fork_is_kept_as_evidence() {
         let asked = desk.asked();
         assert!(!asked.iter().any(|path| path.contains("entries")), "{asked:?}");
     }
+    assert!(is_sound(&desk.copy()));
+}
+
+#[test]
+fn a_head_by_a_stolen_key_is_refused_and_is_no_rollback_and_no_fork_by_the_operator() {
+    let mut desk = Desk::new();
+    let mut ledger = ledger(&desk, 300);
+    let trusted = ledger.head();
+    let (old, next) =
+        (SigningKey::from_seed(&consortium::support_log_seed()), SigningKey::from_seed(&[77; 32]));
+    let change = KeyChange {
+        origin: trusted.origin.clone(),
+        old_vkey: consortium::log_key().to_string(),
+        new_vkey: log_key(trusted.origin.clone(), &next).to_string(),
+        reason: ChangeReason::Compromised,
+        trusted_size: trusted.size,
+        trusted_root: trusted.root,
+        made_at: at(0).unix_seconds(),
+    };
+    let authorised = sign(&[42; 32], &change).unwrap();
+    ledger.rotate_key(Box::new(next), &authorised, draft(300), at(50)).unwrap();
+    grow(&mut ledger, 320);
+    desk.serve(&ledger);
+    assert_eq!(desk.run(&[]).0, 0);
+    let have = ledger.head().size;
+    // A smaller one, also one dated back; another of the same size; a larger one of another history.
+    for size in [290, 310, have, 900] {
+        let mut other =
+            Ledger::open(&desk.live.path().join(format!("other-{size}")), options(false)).unwrap();
+        other.append(std::iter::once(created()).chain((1..size).map(draft)).collect(), at(0)).unwrap();
+        desk.serve(&other);
+        lie(&desk, |_| {}, 2, "STOLEN KEY");
+    }
+    // One that extends the copy is not accepted either.
+    grow(&mut ledger, 400);
+    desk.serve(&ledger);
+    let stolen = Answer::Bytes(ledger.head().sign(&old).to_string().into_bytes());
+    lie(&desk, |state| drop(state.answers.insert("checkpoint".into(), stolen)), 2, "STOLEN KEY");
+    desk.server.set(|state| state.answers.clear());
+    assert_eq!(desk.run(&[]).0, 0);
     assert!(is_sound(&desk.copy()));
 }
 

@@ -39,6 +39,7 @@ pub use commands::{CommandError, Entry, Held, digest_of};
 pub use exports::{EntryExport, ExportPlace, MAX_EXPORTS};
 pub(crate) use jobs::Differenced;
 pub use members::{EnrolError, NewClient, NewMember};
+pub(crate) use open::ledger_options;
 pub use open::{CoreOptions, OpenError, replay};
 pub use witnesses::Witnesses;
 

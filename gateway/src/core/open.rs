@@ -17,12 +17,25 @@ use super::{App, Caller, Clock, CommandError, Entry, Inner, Witnesses, exports, 
 use crate::blobs::BlobStore;
 use crate::config::Config;
 use crate::coordinator::live::LiveRounds;
+use crate::folder::Folder;
 use crate::projections::{FoldError, State, to_hash};
 use crate::rounds_store::RoundsStore;
 use crate::writer::{LedgerHandle, OnStop, Writer};
 
 /// Disk space kept back for the entries that must still be written when the disk is full; see [`crate::writer`].
 const DISK_RESERVE: u64 = 16 << 20;
+
+/// How this program opens the ledger of a folder.
+pub(crate) fn ledger_options(folder: &Folder, origin: &Origin, seed: &Zeroizing<[u8; 32]>) -> LedgerOptions {
+    LedgerOptions {
+        origin: origin.clone(),
+        signer: Box::new(SigningKey::from_seed(seed)),
+        software: concat!("konclave-gateway/", env!("CARGO_PKG_VERSION")).to_owned(),
+        index: true,
+        reserve_bytes: DISK_RESERVE,
+        seen: Some(folder.ledger_seen()),
+    }
+}
 
 /// What the core is opened with. The ledger, the blobs and the round messages lie in the configuration's folder.
 pub struct CoreOptions {
@@ -36,8 +49,8 @@ pub struct CoreOptions {
     pub certificate: MembershipCertificate,
     /// The consortium root.
     pub root: ConsortiumRoot,
-    /// The seed of the ledger's signing key.
-    pub ledger_seed: Zeroizing<[u8; 32]>,
+    /// The seed of the ledger's signing key; none if it is gone and another one is laid out.
+    pub ledger_seed: Option<Zeroizing<[u8; 32]>>,
     /// The rounds policy's text.
     pub rounds_policy: String,
     /// The clock.
@@ -99,19 +112,9 @@ impl App {
         let folder = options.config.folder.clone();
         let origin = options.config.settings.origin.parse::<Origin>()?;
         crate::folder::make_folder(&folder.ledger())?;
-        let open = |seed: &Zeroizing<[u8; 32]>| {
-            let options = LedgerOptions {
-                origin: origin.clone(),
-                signer: Box::new(SigningKey::from_seed(seed)),
-                software: concat!("konclave-gateway/", env!("CARGO_PKG_VERSION")).to_owned(),
-                index: true,
-                reserve_bytes: DISK_RESERVE,
-                seen: Some(folder.ledger_seen()),
-            };
-            Ledger::open(&folder.ledger(), options)
-        };
-        let mut ledger =
-            rotation::open_with_present_key(&folder, &options.ledger_seed, &options.clock, open)?;
+        let ledger_options = |seed: &Zeroizing<[u8; 32]>| ledger_options(&folder, &origin, seed);
+        let present = options.ledger_seed.as_ref();
+        let mut ledger = rotation::open_with_present_key(&folder, present, &options.clock, ledger_options)?;
         let state = replay(&ledger)?;
         let kept = Openings::at(&folder.openings());
         kept.clear_unfinished()?;

@@ -2,13 +2,15 @@
 //! their quorum.
 //!
 //! Witnesses come when they come. A head counts as witnessed once enough of them cosigned that very head, so all who come
-//! within a short while are shown the same one, the *candidate*, although the ledger grows meanwhile. Appending never waits
+//! within a while are shown the same one, the *candidate*, although the ledger grows meanwhile; it stays open in the ledger
+//! however fast that is. As long as enough witnesses come within a minute of each other, a quorum is met. Appending never waits
 //! for them: a quorum that stays away is recorded (`witness.status`), and so is its return.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use konclave_crypto::SiteId;
 use konclave_ledger::cosignature::Cosignature;
 use konclave_ledger::note::SignedNote;
 use konclave_ledger::records::Record;
@@ -25,9 +27,12 @@ use super::{App, Caller, CommandError, Entry};
 use crate::error::ApiError;
 use crate::projections::{State, WitnessStatusState};
 
-/// How long witnesses are asked for the same head. Sites look every few seconds, so that most meet under it; longer, and
-/// the witnessed head would lag behind for nothing where a quorum cannot be had anyway.
+/// How long witnesses are asked for a head that none has cosigned. Sites look every few seconds, so that most meet under
+/// it; longer, and the witnessed head would lag behind for nothing where a quorum cannot be had anyway.
 const CANDIDATE_MILLIS: u64 = 5_000;
+/// How long after each witness's first line under a head the others are still asked for it. Each witness counts once, so
+/// that a head which a quorum will not cosign is given up in the end.
+const GATHERING_MILLIS: u64 = 60_000;
 /// How often the gateway looks whether the quorum has gone or is back.
 const PERIOD: Duration = Duration::from_secs(1);
 /// The action of the entries about the quorum.
@@ -43,6 +48,8 @@ pub struct Witnesses(Mutex<Kept>);
 #[derive(Debug)]
 struct Kept {
     candidate: Option<Candidate>,
+    /// Who has seen more than the candidate, and can't cosign it any more; by the witness's name.
+    beyond: BTreeSet<String>,
     /// By the witness's name.
     newest: BTreeMap<String, Cosigned>,
     /// How many are asked for, and since when as far as this process knows: nobody is late before.
@@ -52,7 +59,17 @@ struct Kept {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Candidate {
     size: u64,
+    /// When it was chosen, or when it last got the line of another witness.
     since_millis: u64,
+    /// How many witnesses had cosigned it then.
+    cosigned: usize,
+}
+
+impl Candidate {
+    /// How long it is asked for without another witness's line.
+    const fn patience_millis(self) -> u64 {
+        if self.cosigned == 0 { CANDIDATE_MILLIS } else { GATHERING_MILLIS }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -89,7 +106,12 @@ impl Witnesses {
     /// Begins with what the ledger has kept.
     pub(super) fn new(ledger: &Ledger, state: &State, now_millis: u64) -> Self {
         let asked = (state.witness_rules().quorum, now_millis);
-        let witnesses = Self(Mutex::new(Kept { candidate: None, newest: BTreeMap::new(), asked }));
+        let witnesses = Self(Mutex::new(Kept {
+            candidate: None,
+            beyond: BTreeSet::new(),
+            newest: BTreeMap::new(),
+            asked,
+        }));
         let newest = ledger.recent_note(ledger.head().size);
         for note in ledger.witnessed_note().into_iter().chain(newest) {
             for key in state.sites.values().filter_map(|site| site.witness_vkey.parse().ok()) {
@@ -115,18 +137,31 @@ impl Witnesses {
         }
     }
 
-    /// The size of the head that a witness is asked to cosign that has seen `old` entries.
-    fn candidate(&self, ledger: &Ledger, old: u64, now_millis: u64) -> u64 {
+    /// The size of the head that a witness is asked to cosign that has seen `old` entries. `witness` is its name.
+    fn candidate(&self, ledger: &Ledger, witness: Option<String>, old: u64, now_millis: u64) -> u64 {
         let newest = ledger.head().size;
         let quorum = ledger.quorum();
         let mut kept = self.lock();
-        let stays = kept.candidate.filter(|candidate| {
-            quorum.required > 0
-                && candidate.size > covered(&quorum)
-                && now_millis.abs_diff(candidate.since_millis) < CANDIDATE_MILLIS
-                && ledger.recent_note(candidate.size).is_some()
+        let stays = kept.candidate.and_then(|candidate| {
+            let signers = cosigned_by(ledger, candidate.size)?;
+            let candidate = if signers.len() > candidate.cosigned {
+                Candidate { since_millis: now_millis, cosigned: signers.len(), ..candidate }
+            } else {
+                candidate
+            };
+            let gone = witness.filter(|name| old > candidate.size && !signers.contains(name));
+            kept.beyond.extend(gone);
+            let possible = quorum.enrolled.saturating_sub(kept.beyond.len()) >= quorum.required;
+            let waits = now_millis.abs_diff(candidate.since_millis) < candidate.patience_millis();
+            let wanted = quorum.required > 0 && candidate.size > covered(&quorum);
+            (wanted && possible && waits).then_some(candidate)
         });
-        let candidate = stays.unwrap_or(Candidate { size: newest, since_millis: now_millis });
+        let candidate = stays.unwrap_or_else(|| {
+            kept.beyond.clear();
+            Candidate { size: newest, since_millis: now_millis, cosigned: 0 }
+        });
+        // Still under the lock that appends wait for: no entry can come between.
+        ledger.hold_open(candidate.size);
         kept.candidate = Some(candidate);
         if old > candidate.size { newest } else { candidate.size }
     }
@@ -143,6 +178,14 @@ impl Witnesses {
     fn lock(&self) -> MutexGuard<'_, Kept> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Who has cosigned one of the latest heads; nothing if it is not open any more.
+fn cosigned_by(ledger: &Ledger, size: u64) -> Option<BTreeSet<String>> {
+    let note = ledger.recent_note(size)?;
+    let origin = ledger.verifier_key().name().clone();
+    let names = note.signatures.iter().map(|line| &line.name).filter(|name| **name != origin);
+    Some(names.map(ToString::to_string).collect())
 }
 
 /// Entries under the newest head with as many cosignatures as are asked for now.
@@ -215,13 +258,17 @@ fn oldest_unwitnessed(ledger: &Ledger, quorum: &Quorum) -> Result<Option<Timesta
 
 impl App {
     /// What a witness that has seen `old` entries is asked to cosign: the body of C2SP tlog-witness's `add-checkpoint`.
+    /// `site` is the member that asks.
     ///
     /// # Errors
     /// [`ApiError::Rejected`] if the witness has seen more than there is.
-    pub async fn add_checkpoint(&self, old: u64) -> Result<AddCheckpoint, ApiError> {
+    pub async fn add_checkpoint(&self, site: Option<&SiteId>, old: u64) -> Result<AddCheckpoint, ApiError> {
+        let vkey =
+            site.and_then(|site| self.state().sites.get(site).map(|member| member.witness_vkey.clone()));
+        let witness = vkey.and_then(|vkey| vkey.split('+').next().map(ToOwned::to_owned));
         let (app, now) = (self.clone(), self.clock().unix_millis());
         let asked = move |ledger: &Ledger| {
-            let size = app.witnesses().candidate(ledger, old, now);
+            let size = app.witnesses().candidate(ledger, witness, old, now);
             ledger.add_checkpoint(old, size)
         };
         self.ledger().read(asked).await.map_err(CommandError::from)?.map_err(|error| match error {

@@ -21,8 +21,8 @@ pub fn router() -> OpenApiRouter<App> {
 /// Ask for a head to cosign
 ///
 /// The body of an `add-checkpoint` request of C2SP tlog-witness, byte for byte: in the specification the log sends it to
-/// the witness, here the witness fetches it. All who ask within a few seconds get the same head, so that their
-/// cosignatures meet under it; who has seen more gets the newest one. The cosignature goes to
+/// the witness, here the witness fetches it. All who ask within a few seconds, or a minute after another witness cosigned,
+/// get the same head, so that their cosignatures meet under it; who has seen more gets the newest one. The cosignature goes to
 /// POST /v1/ledger/cosignatures. A witness that has seen more entries than there are gets 422.
 #[utoipa::path(
     get, path = "/v1/ledger/add-checkpoint", tag = "ledger", params(AddCheckpointQuery),
@@ -38,7 +38,8 @@ async fn add_checkpoint(
     Query(query): Query<AddCheckpointQuery>,
 ) -> Result<Response, ApiError> {
     may_read(&app, &principal)?;
-    let body = app.add_checkpoint(query.old).await?.to_string();
+    let site = principal.member.as_ref().map(|member| &member.site);
+    let body = app.add_checkpoint(site, query.old).await?.to_string();
     Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], body).into_response())
 }
 

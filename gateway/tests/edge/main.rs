@@ -14,5 +14,6 @@ mod certificates;
 mod command_line;
 mod deployment;
 mod ledger;
+mod ledger_key;
 mod surroundings;
 mod tokens;

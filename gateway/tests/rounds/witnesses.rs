@@ -48,9 +48,13 @@ impl Watcher {
 
     /// Checks and cosigns what it is asked; gives the size.
     async fn come(&mut self, world: &World) -> u64 {
-        let log = world.app().ledger().ledger().verifier_key();
         let request = self.asked(world).await;
-        self.state = self.state.add_checkpoint(&request, &log).unwrap();
+        self.cosign(world, &request).await
+    }
+
+    async fn cosign(&mut self, world: &World, request: &AddCheckpoint) -> u64 {
+        let log = world.app().ledger().ledger().verifier_key();
+        self.state = self.state.add_checkpoint(request, &log).unwrap();
         let (size, now) =
             (self.state.head().size, Timestamp::from_unix_seconds(world.clock.now().get()).unwrap());
         let line = self.state.cosign(&witness(&self.id), now).line().to_string();
@@ -102,14 +106,64 @@ async fn three_of_five_witnesses_meet_under_one_head_while_entries_keep_coming()
             assert_eq!(view(&world).await.quorum.witnessed, met[0]);
         }
     }
-    // A head whose quorum stays away is given up after a few seconds, for all of them.
-    let first = watchers[0].come(&world).await;
+    // A head that nobody cosigns is given up after a few seconds, one whose quorum stays away after a minute, for all.
+    let asked = watchers[0].asked(&world).await;
     grow(&world, 500).await;
-    assert_eq!(watchers[4].come(&world).await, first);
     world.clock.advance_seconds(6);
+    let first = watchers[4].come(&world).await;
+    assert!(first > Checkpoint::parse_text(&asked.checkpoint.text).unwrap().size);
+    grow(&world, 501).await;
+    world.clock.advance_seconds(59);
+    assert_eq!(watchers[0].come(&world).await, first);
+    world.clock.advance_seconds(61);
     let later = watchers[1].come(&world).await;
     assert!(later > first);
     assert_eq!(watchers[0].come(&world).await, later);
+}
+
+#[tokio::test]
+async fn a_flood_of_entries_keeps_no_witnesses_from_meeting_under_one_head() {
+    let world = World::with_policy(5, &three_wanted()).await;
+    let mut watchers: Vec<Watcher> = (1..=3).map(|index| Watcher::new(&world, index)).collect();
+    let (mut met, mut records) = (Vec::new(), 1_000);
+    for watcher in &mut watchers {
+        // More heads than the ledger keeps open, between the question and the answer of each.
+        let request = watcher.asked(&world).await;
+        for _ in 0..70 {
+            records += 1;
+            grow(&world, records).await;
+        }
+        world.clock.advance_seconds(20);
+        met.push(watcher.cosign(&world, &request).await);
+    }
+    assert!(met.iter().all(|size| *size == met[0]), "{met:?}");
+    let quorum = view(&world).await.quorum;
+    assert_eq!((quorum.witnessed, quorum.witnesses.len()), (met[0], 3));
+}
+
+#[tokio::test]
+async fn a_head_that_too_few_can_still_cosign_is_not_waited_for() {
+    let world = World::with_policy(5, &three_wanted()).await;
+    let mut watchers: Vec<Watcher> = (1..=5).map(|index| Watcher::new(&world, index)).collect();
+    let candidate = watchers[0].come(&world).await;
+    let log = world.app().ledger().ledger().verifier_key();
+    let mut given = Vec::new();
+    for (records, watcher) in (100..).zip(&mut watchers[1..]) {
+        grow(&world, records).await;
+        // It saw a newer head in a round's context.
+        let newest: CheckpointView = world.get(&auditor(), "/v1/ledger/checkpoint").await;
+        let proof =
+            konclave_ledger::ConsistencyProof { old_size: 0, new_size: newest.size, hashes: Vec::new() };
+        watcher.state = watcher.state.advance(newest.note.as_bytes(), &log, &proof).unwrap();
+        given.push(watcher.come(&world).await);
+    }
+    assert!(given.iter().all(|size| *size > candidate), "{given:?}");
+    grow(&world, 200).await;
+    // Six are enrolled, four of them have seen more: the head of the last one is the one to meet under.
+    for watcher in &mut watchers[..2] {
+        assert_eq!(watcher.come(&world).await, given[3]);
+    }
+    assert_eq!(view(&world).await.quorum.witnessed, given[3]);
 }
 
 #[tokio::test]
@@ -146,7 +200,7 @@ async fn what_each_witness_cosigned_last_is_there_for_the_others() {
     let mut world = World::with_policy(5, &three_wanted()).await;
     let (mut one, mut two) = (Watcher::new(&world, 1), Watcher::new(&world, 2));
     one.come(&world).await;
-    world.clock.advance_seconds(10);
+    world.clock.advance_seconds(61);
     grow(&world, 100).await;
     two.come(&world).await;
     let log = world.app().ledger().ledger().verifier_key();

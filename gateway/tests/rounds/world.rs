@@ -145,7 +145,7 @@ impl World {
                 identity: IdentityKey::from_seed(Zeroizing::new(self.gateway_seed)),
                 certificate: self.certificate.clone(),
                 root: self.root.root(),
-                ledger_seed: Zeroizing::new(self.ledger_seed),
+                ledger_seed: Some(Zeroizing::new(self.ledger_seed)),
                 rounds_policy: self.rounds_policy.clone(),
                 clock: self.clock.clone(),
                 on_stop: Box::new(|message| panic!("the writer stopped: {message}")),

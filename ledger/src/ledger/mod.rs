@@ -32,6 +32,7 @@ pub use filter::Filter;
 pub use index::IndexState;
 pub use read::Leaves;
 pub use reserve::ReserveState;
+pub use rotate::KeylessLedger;
 pub use witnessed::Quorum;
 
 use crate::checkpoint::Checkpoint;
@@ -115,7 +116,7 @@ impl Ledger {
         let lock = FolderLock::acquire(dir)?;
         let index_folder = options.index.then(|| dir.join(INDEX_FOLDER));
         let reserve = Reserve::open(dir.join(reserve::FILE), options.reserve_bytes);
-        let mut ledger = Self::open_with(Box::new(storage), index_folder, Some(lock), options)?;
+        let mut ledger = Self::open_with(Box::new(storage), index_folder, Some(lock), options, None)?;
         ledger.reserve = reserve;
         Ok(ledger)
     }
@@ -125,7 +126,7 @@ impl Ledger {
     /// # Errors
     /// As for [`Ledger::open`]. The caller makes sure that nobody else writes to the storage.
     pub fn open_on(storage: Box<dyn Storage>, options: LedgerOptions) -> Result<Self, OpenError> {
-        Self::open_with(storage, None, None, options)
+        Self::open_with(storage, None, None, options, None)
     }
 
     fn open_with(
@@ -133,8 +134,9 @@ impl Ledger {
         index_folder: Option<PathBuf>,
         lock: Option<FolderLock>,
         options: LedgerOptions,
+        gone: Option<&VerifierKey>,
     ) -> Result<Self, OpenError> {
-        let (mut ledger, index_keys) = recover::load(storage, lock, options)?;
+        let (mut ledger, index_keys) = recover::load(storage, lock, options, gone)?;
         match ledger.republish() {
             // `checkpoint` is also served from memory, and a full disk must not lock the readers out.
             Err(OpenError::Storage(failure)) if failure.is_disk_full() => {}

@@ -17,18 +17,19 @@ use crate::checkpoint::Checkpoint;
 use crate::enrolment::EnrolledKeys;
 use crate::hash::Hash;
 use crate::leaf::Leaf;
-use crate::note::{SignatureLine, SignedNote};
+use crate::note::{SignatureLine, SignedNote, VerifierKey};
 use crate::rotation::LogKeys;
 use crate::storage::Storage;
 use crate::tiles::{TILE_WIDTH, TileKind, TilePath, decode_hashes, tiles_of};
 use crate::tree::empty_root;
 
 /// Reads and verifies everything; creates the head of an empty ledger in an empty storage. Also gives the keys of the
-/// query index, if one is asked for.
+/// query index, if one is asked for. The stored head is by the key that is `gone`, if one is, else by the options' key.
 pub(super) fn load(
     storage: Box<dyn Storage>,
     lock: Option<FolderLock>,
     options: LedgerOptions,
+    gone: Option<&VerifierKey>,
 ) -> Result<(Ledger, KeySum), OpenError> {
     let LedgerOptions { origin, signer, software, index, reserve_bytes: _, seen } = options;
     let empty = Checkpoint { origin: origin.clone(), size: 0, root: empty_root() };
@@ -56,6 +57,9 @@ pub(super) fn load(
     let head_note = ledger.storage.read(HEAD).map_err(StorageFailure::of("read", &HEAD))?;
     let Some(head_note) = head_note else {
         refuse_leftovers(&*ledger.storage)?;
+        if gone.is_some() {
+            return Err(OpenError::HeadMissing);
+        }
         if let Some(seen) = seen {
             let root = (seen.size == 0).then(empty_root);
             ledger.last_head.check(&seen, 0, root)?;
@@ -63,7 +67,7 @@ pub(super) fn load(
         create(&mut ledger)?;
         return Ok((ledger, KeySum::default()));
     };
-    let key = ledger.verifier_key();
+    let key = gone.cloned().unwrap_or_else(|| ledger.verifier_key());
     let (head, note) = Checkpoint::verify(&head_note, &key)?;
     let walked = verify_files(&*ledger.storage, &head, seen_size, index)?;
     if let Some(seen) = seen {

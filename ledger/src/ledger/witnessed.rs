@@ -1,11 +1,13 @@
 //! Heads that witnesses may still cosign, and the newest one that a quorum has cosigned: the *witnessed* head.
 //!
 //! Witnesses come when they come, and the ledger does not wait for them. A cosignature is of one head; so that those of
-//! several witnesses meet under the same one, the latest heads stay open for late lines. What a quorum has cosigned is
+//! several witnesses meet under the same one, the latest heads stay open for late lines, and the one that witnesses are
+//! asked for stays open until another is asked for, however many entries come meanwhile. What a quorum has cosigned is
 //! kept in the file `witnessed`, and receipts are made against it where it covers the entry: a receipt shows k of n.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Ledger;
 use super::errors::{CosignError, ReadError, StorageFailure};
@@ -25,6 +27,8 @@ const RECENT: usize = 64;
 #[derive(Debug, Default)]
 pub(super) struct Heads {
     recent: BTreeMap<u64, SignedNote>,
+    /// The size of the head that witnesses are asked for: it stays open whatever follows. Set by readers.
+    asked: AtomicU64,
     witnessed: Option<(u64, SignedNote)>,
     required: usize,
 }
@@ -49,7 +53,9 @@ impl Heads {
             self.recent.insert(head.size, note);
         }
         while self.recent.len() > RECENT {
-            self.recent.pop_first();
+            let asked = self.asked.load(Ordering::Acquire);
+            let Some(oldest) = self.recent.keys().copied().find(|size| *size != asked) else { return };
+            self.recent.remove(&oldest);
         }
     }
 }
@@ -82,6 +88,12 @@ impl Ledger {
 
     pub(super) fn heads_witnessed(&self) -> Option<(u64, &SignedNote)> {
         self.heads.witnessed.as_ref().map(|(size, note)| (*size, note))
+    }
+
+    /// Keeps the head of this size open for cosignatures however many follow, in place of the one that was kept before.
+    /// Otherwise whoever can make entries faster than witnesses answer keeps them from meeting under one head.
+    pub fn hold_open(&self, size: u64) {
+        self.heads.asked.store(size, Ordering::Release);
     }
 
     /// One of the latest heads by its size, the newest included, with the cosignatures gathered for it.

@@ -26,7 +26,7 @@ fn changes_of_the_logs_key() {
             return Err(*first);
         }
         let size = case["entries"].as_array().unwrap().len() as u64;
-        for key in [keys.at_size(size), keys.at_size(size - 1).filter(|_| changed_by(case, size - 1))] {
+        for key in [keys.at_size(size), keys.at_size(size - 1).filter(|_| planned_by(case, size - 1))] {
             if key.is_some_and(|key| Checkpoint::verify(text(case, "checkpoint").as_bytes(), key).is_err()) {
                 return Err(0);
             }
@@ -44,10 +44,15 @@ fn changes_of_the_logs_key() {
     }
 }
 
-/// Whether the entry with this number changes the key, so that the head over it carries both.
-fn changed_by(case: &Value, entry: u64) -> bool {
+/// Whether the entry with this number changes the key as planned, so that the head over it carries both.
+fn planned_by(case: &Value, entry: u64) -> bool {
     let stored = case["entries"][usize::try_from(entry).unwrap()].as_str().unwrap();
-    Leaf::parse(stored.as_bytes()).unwrap().action == "ledger.key-rotated"
+    let leaf = Leaf::parse(stored.as_bytes()).unwrap();
+    leaf.action == "ledger.key-rotated" && {
+        let authorisation: Envelope = serde_json::from_value(leaf.record["authorisation"].clone()).unwrap();
+        let change: Value = serde_json::from_slice(&authorisation.unverified_payload().unwrap()).unwrap();
+        change["reason"] == "scheduled"
+    }
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use konclave_ledger::Checkpoint;
 use konclave_ledger::note::SignedNote;
 use konclave_ledger::proof::ConsistencyProof;
+use konclave_ledger::rotation::StolenKey;
 use serde::Serialize;
 
 use super::{CommandError, print};
@@ -18,7 +19,8 @@ use crate::config::{ConfigFlags, Enrolled, EnrolmentError, SiteConfig, SiteFolde
 use crate::driver::SiteError;
 use crate::keystore::{Disk, DiskError, SiteKeys};
 use crate::witness::{
-    Alarm, Comparison, KnownKeys, OtherWitnesses, SeenHead, WitnessFault, compare_heads, read_note,
+    Alarm, Comparison, KnownKeys, OtherWitnesses, SeenHead, SignedHead, WitnessFault, compare_heads,
+    read_note,
 };
 
 /// What `witness` does.
@@ -100,6 +102,8 @@ struct Shown {
     name: String,
     head: Checkpoint,
     note: String,
+    /// The key, if it was declared stolen.
+    stolen: Option<StolenKey>,
 }
 
 /// Runs a command.
@@ -152,7 +156,15 @@ pub fn compare(arguments: &CompareArguments) -> Result<(String, u8), CommandErro
         .map_err(faulty)?;
     let seen = SeenHead::read(&disk, &folder.witness_head()).map_err(faulty)?;
     let seen = seen.ok_or_else(|| CommandError::NothingCosigned(folder.path().to_path_buf()))?;
-    let own = Shown { name: "this site".to_owned(), head: seen.head().clone(), note: seen.evidence() };
+    if seen.is_beyond(&keys) {
+        return Err(faulty(WitnessFault::KeysForgotten { path: folder.log_keys() }));
+    }
+    let own = Shown {
+        name: "this site".to_owned(),
+        head: seen.head().clone(),
+        note: seen.evidence(),
+        stolen: None,
+    };
 
     let gateway = if arguments.offline { None } else { Some(Gateway::new(&folder, &own_keys, &enrolled)?) };
     let (mut text, mut worst) = (String::new(), Verdict::Agrees);
@@ -165,7 +177,7 @@ pub fn compare(arguments: &CompareArguments) -> Result<(String, u8), CommandErro
             }
             Ok(shown) => {
                 for known in &read {
-                    let (verdict, words) = compare_two(known, &shown, gateway.as_ref());
+                    let (verdict, words) = weigh(known, &shown, compare_two(known, &shown, gateway.as_ref()));
                     worst = worst.max(verdict);
                     let _ = writeln!(text, "{words}");
                     if verdict == Verdict::Contradicts {
@@ -184,9 +196,25 @@ pub fn compare(arguments: &CompareArguments) -> Result<(String, u8), CommandErro
 
 fn read_shown(path: &Path, keys: &KnownKeys) -> Result<Shown, String> {
     let bytes = read_note(path).map_err(|error| error.to_string())?;
-    let head = keys.read_head(&bytes).map_err(|error| error.to_string())?;
+    let SignedHead { head, stolen } = keys.read_head(&bytes).map_err(|error| error.to_string())?;
     let note = String::from_utf8_lossy(&bytes).into_owned();
-    Ok(Shown { name: path.display().to_string(), head, note })
+    Ok(Shown { name: path.display().to_string(), head, note, stolen })
+}
+
+/// A contradiction with what a stolen key signed proves nothing against the operator.
+fn weigh(one: &Shown, other: &Shown, (verdict, words): (Verdict, String)) -> (Verdict, String) {
+    let stolen = [one, other].into_iter().find_map(|shown| Some((&shown.name, shown.stolen.as_ref()?)));
+    match stolen.filter(|_| verdict == Verdict::Contradicts) {
+        None => (verdict, words),
+        Some((name, stolen)) => (
+            Verdict::NotCompared,
+            format!(
+                "{} ({} entries) and {} ({} entries): two histories, but {name} is {stolen}: whoever stole the key can have \
+                 signed it, and it proves nothing. Ask the site that it came from whether it cosigned it before the theft",
+                one.name, one.head.size, other.name, other.head.size
+            ),
+        ),
+    }
 }
 
 fn compare_two(one: &Shown, other: &Shown, gateway: Option<&Gateway>) -> (Verdict, String) {
@@ -328,6 +356,9 @@ impl WitnessStatus {
             }
             _ => line("quorum: the gateway has not been asked yet".to_owned()),
         }
+        if let Some(stolen) = &self.others.stolen {
+            line(format!("STOLEN KEY: {stolen}"));
+        }
         line("other witnesses:".to_owned());
         for (site, shown) in &self.others.witnesses {
             line(match shown {
@@ -440,6 +471,24 @@ mod tests {
         let other = ("other.note", Tree::of(6, 1).note().to_string());
         assert_eq!(compared(keep.path(), &[smaller, other]).1, 2);
         assert!(folder.alarm().exists());
+    }
+
+    #[test]
+    fn a_contradiction_under_a_stolen_key_is_no_evidence() {
+        let shown = |variant, stolen| Shown {
+            name: "a.note".to_owned(),
+            head: Tree::of(8, variant).head(),
+            note: Tree::of(8, variant).note().to_string(),
+            stolen,
+        };
+        let (own, fork) = (shown(0, None), shown(1, None));
+        assert_eq!(weigh(&own, &fork, compare_two(&own, &fork, None)).0, Verdict::Contradicts);
+        let stolen = StolenKey { key: "the key".to_owned(), trusted_size: 5 };
+        let fork = shown(1, Some(stolen.clone()));
+        let (verdict, words) = weigh(&own, &fork, compare_two(&own, &fork, None));
+        assert!(verdict == Verdict::NotCompared && words.contains("declared stolen at 5 entries"), "{words}");
+        let same = shown(0, Some(stolen));
+        assert_eq!(weigh(&own, &same, compare_two(&own, &same, None)).0, Verdict::Agrees);
     }
 
     #[tokio::test]

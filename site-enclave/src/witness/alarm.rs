@@ -28,6 +28,8 @@ pub struct Alarm {
 pub(super) enum Advice {
     /// The ledger's keeper contradicts itself.
     Contradiction,
+    /// A key that was declared stolen is used in the gateway's place.
+    Thief,
     /// The ledger's key was stolen, and this site has seen heads that the thief may have signed.
     StolenKey,
 }
@@ -40,6 +42,12 @@ impl Advice {
                  as evidence: two notes in it that are signed by the ledger's key and contradict each other prove it to \
                  anybody. Compare heads with the other sites (konclave-site witness compare), and remove the file only when \
                  the contradiction is explained: until then this site takes no part."
+            }
+            Self::Thief => {
+                "What answers as the gateway shows a head under a key that the consortium root declared stolen. That is no \
+                 evidence against the operator: whoever stole the key can sign anything. Nothing of it was accepted. Ask the \
+                 operator, over another channel, whether this site speaks to the consortium's gateway, and remove this file \
+                 when it does again."
             }
             Self::StolenKey => {
                 "The consortium root has replaced the ledger's key because somebody else may have it, and this site has seen \

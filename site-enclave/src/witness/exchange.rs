@@ -4,6 +4,7 @@
 //! Whoever else can write there may put anything into it. So only plain files of bounded size with a site's name are read,
 //! nothing is followed, and what is no head of this ledger is left alone.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -19,7 +20,7 @@ use super::{LedgerView, Source, Witness, WitnessFault};
 
 /// The ending of a note's name.
 const ENDING: &str = ".note";
-/// The most entries of the folder that are looked at.
+/// The most entries of the folder that are looked at, besides those of certified sites.
 const MOST_FILES: usize = 2048;
 
 /// Why a note cannot be read.
@@ -80,18 +81,28 @@ fn publish(folder: &Path, site: &SiteId, note: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// The notes of other sites in the folder, by the site's name.
-fn notes_of_others(folder: &Path, own: &SiteId) -> io::Result<Vec<(SiteId, PathBuf)>> {
-    let mut notes = Vec::new();
+/// The notes of other sites in the folder, by the site's name. Those of `certified` sites are looked for by name: they are
+/// found however many files lie there.
+fn notes_of_others(
+    folder: &Path,
+    own: &SiteId,
+    certified: &BTreeSet<String>,
+) -> io::Result<BTreeMap<SiteId, PathBuf>> {
+    let mut notes = BTreeMap::new();
+    for site in certified.iter().filter_map(|site| site.parse::<SiteId>().ok()).filter(|site| site != own) {
+        let path = folder.join(format!("{site}{ENDING}"));
+        if fs::symlink_metadata(&path).is_ok() {
+            notes.insert(site, path);
+        }
+    }
     for entry in fs::read_dir(folder)?.take(MOST_FILES) {
         let path = entry?.path();
         let name = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(ENDING));
         let Some(site) = name.and_then(|name| name.parse::<SiteId>().ok()) else { continue };
         if site != *own {
-            notes.push((site, path));
+            notes.insert(site, path);
         }
     }
-    notes.sort();
     Ok(notes)
 }
 
@@ -115,7 +126,7 @@ impl Witness {
                 tracing::warn!(folder = %folder.display(), "this site's note cannot be put into the exchange folder: {error}");
             }
         }
-        let notes = match notes_of_others(folder, site) {
+        let notes = match notes_of_others(folder, site, &self.others.certified) {
             Ok(notes) => notes,
             Err(error) => {
                 tracing::warn!(folder = %folder.display(), "the exchange folder cannot be listed: {error}");
@@ -167,7 +178,7 @@ mod tests {
             0,
         )
         .unwrap();
-        let notes = notes_of_others(folder, &own).unwrap();
+        let notes = notes_of_others(folder, &own, &BTreeSet::new()).unwrap();
         let read: Vec<(String, Result<Vec<u8>, ReadError>)> =
             notes.iter().map(|(site, path)| (site.to_string(), read_note(path))).collect();
         let found = |site: &str| &read.iter().find(|(name, _)| name == site).unwrap().1;

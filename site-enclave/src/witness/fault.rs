@@ -47,6 +47,17 @@ pub enum WitnessFault {
         /// What is wrong with it.
         source: RecordError,
     },
+    /// The stored changes of the ledger's key are gone, and the ledger does not show them: an error of the gateway's, or
+    /// somebody else answers in its place.
+    #[error(
+        "another key of the ledger signed the head that this site has seen than those that {path} tells of, and no change \
+         that the consortium root authorised was shown to lead there: nothing is accepted until it is, for an older key \
+         may have been stolen since; restore the file from a copy, or let the site ask its gateway"
+    )]
+    KeysForgotten {
+        /// The file.
+        path: PathBuf,
+    },
     /// The head could not be checked, for a reason that is no contradiction.
     #[error("the ledger's head cannot be checked: {0}")]
     Unchecked(WitnessError),

@@ -3,6 +3,10 @@
 //! A head counts as evidence because the *log* signed it; the other witness's cosignature only says that the head was really
 //! shown to somebody. So a fork is an alarm also where the cosignature under it is garbage, and a note that the log did not
 //! sign is nothing, whoever shows it.
+//!
+//! A key that was declared stolen is not the log's word any more. What it alone signed is a finding of its own, and no
+//! evidence against the operator: beyond the trusted head never, and below it only if a certified witness cosigned it, for
+//! a thief can sign a head of any size, and has no witness's key.
 
 use konclave_crypto::MembershipCertificate;
 use konclave_ledger::cosignature::Cosignature;
@@ -11,7 +15,7 @@ use konclave_ledger::proof::ConsistencyProof;
 use konclave_ledger::{Checkpoint, Hash};
 use konclave_openapi::witnesses::WitnessView;
 
-use super::{Advice, LedgerView, OtherWitness, Source, Witness, WitnessFault};
+use super::{Advice, LedgerView, OtherWitness, SignedHead, Source, Witness, WitnessFault};
 use crate::clock;
 
 /// How much doubt is enough for the alarm. An honest gateway never fails to show that two heads belong to one history; but
@@ -89,7 +93,7 @@ impl Witness {
                     "the gateway shows a witness that the consortium root does not certify now"
                 ),
             }
-            self.others.expect(&witness.site);
+            self.others.expect(&witness.site, key.is_some());
             let Some(cosigned) = &witness.cosigned else { continue };
             self.compare(ledger, source, cosigned.note.as_bytes(), key.as_ref()).await?;
         }
@@ -104,22 +108,29 @@ impl Witness {
         note: &[u8],
         key: Option<&VerifierKey>,
     ) -> Result<Compared, WitnessFault> {
-        let head = match self.keys.read_head(note) {
-            Ok(head) => head,
+        self.recall_keys(ledger).await?;
+        let SignedHead { head, stolen } = match self.keys.read_head(note) {
+            Ok(read) => read,
             Err(error) => {
                 tracing::warn!(%source, "what is shown as a witness's note is no head of this ledger: {error}");
                 return Ok(Compared::Nothing);
             }
         };
-        self.others.saw(&source, OtherWitness::of(&source, &head, cosigned_at(note, &head, key)));
+        let cosigned = cosigned_at(note, &head, key);
+        let stolen = stolen.filter(|stolen| head.size > stolen.trusted_size || cosigned.is_none());
+        let shown = OtherWitness::of(&source, &head, cosigned);
+        if stolen.is_none() {
+            self.others.saw(&source, shown.clone());
+        }
         if self.agreed.get(&source) == Some(&Hash::of(note)) {
             return Ok(Compared::Agrees);
         }
         let (doubt, why) = match compare_heads(self.head(), &head) {
             Comparison::Agree => {
-                self.agree(source, note);
+                self.agree(source, note, shown);
                 return Ok(Compared::Agrees);
             }
+            Comparison::Fork if stolen.is_some() => (WRONG, "two ledgers of one size".to_owned()),
             Comparison::Fork => {
                 let what = format!(
                     "split view: the ledger's key has signed two different ledgers of {} entries, one shown to this site \
@@ -133,7 +144,7 @@ impl Witness {
                     let proof = ConsistencyProof { old_size: old.size, new_size: new.size, hashes };
                     match proof.verify(&old.root, &new.root) {
                         Ok(()) => {
-                            self.agree(source, note);
+                            self.agree(source, note, shown);
                             return Ok(Compared::Agrees);
                         }
                         Err(error) => (WRONG, error.to_string()),
@@ -145,9 +156,25 @@ impl Witness {
                 Err(error) => (WRONG, error.to_string()),
             },
         };
+        if let Some(stolen) = stolen {
+            if doubt == WRONG {
+                let what = format!(
+                    "a head of {} entries, shown by {source}, is {stolen}; it is of another history ({why}), which \
+                     proves nothing against the operator: whoever stole the key can have signed it",
+                    head.size
+                );
+                tracing::error!("{what}");
+                self.others.signed_by_a_thief(what);
+            }
+            return Ok(Compared::Nothing);
+        }
         let doubt = self.doubts.get(&source).copied().unwrap_or_default() + doubt;
         tracing::warn!(%source, "it was not shown that another witness's head is on this ledger: {why}");
         if doubt < ENOUGH_DOUBT {
+            // Names in the exchange folder are anybody's: they push out each other, and no certified witness.
+            if self.doubts.len() >= MOST_SOURCES && !self.doubts.contains_key(&source) {
+                self.doubts.retain(|source, _| self.certified.contains_key(source.site()));
+            }
             self.doubts.insert(source, doubt);
             return Ok(Compared::NotShown);
         }
@@ -161,7 +188,8 @@ impl Witness {
         Err(self.alarm(what, note, Advice::Contradiction))
     }
 
-    fn agree(&mut self, source: Source, note: &[u8]) {
+    fn agree(&mut self, source: Source, note: &[u8], shown: OtherWitness) {
+        self.others.saw(&source, shown);
         self.doubts.remove(&source);
         // Names in the exchange folder are anybody's; what is forgotten here is only compared again.
         if self.agreed.len() >= MOST_SOURCES {

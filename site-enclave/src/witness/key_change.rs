@@ -7,9 +7,10 @@
 use konclave_ledger::Checkpoint;
 use konclave_ledger::checkpoint::CheckpointError;
 use konclave_ledger::proof::ConsistencyProof;
-use konclave_ledger::rotation::{ChangeReason, KeyChange};
+use konclave_ledger::rotation::{KeyChange, StolenKey};
 
-use super::{Advice, LedgerView, Witness, WitnessFault};
+use super::log_keys::Followed;
+use super::{Advice, LedgerView, SignedHead, Witness, WitnessFault};
 
 impl Witness {
     /// Follows the changes that the gateway shows up to the key that signed the note, and makes them durable.
@@ -35,13 +36,11 @@ impl Witness {
                 Err(error) => return Err(self.alarm(error.to_string(), note, Advice::Contradiction)),
             }
             if let Ok((offered, _)) = Checkpoint::verify(note, keys.current()) {
-                let changes: Vec<KeyChange> =
-                    keys.changes_since(&self.keys).iter().map(|followed| followed.change.clone()).collect();
-                for change in &changes {
-                    self.check_trusted_head(ledger, change, &offered, note).await?;
+                for followed in keys.changes_since(&self.keys) {
+                    self.check_trusted_head(ledger, &followed.change, &offered, note).await?;
                 }
                 // The alarm stands before the key is followed: a crash between the two raises it again, not never.
-                let theft = self.seen_after_a_theft(&changes, note);
+                let theft = self.seen_after_a_theft(keys.changes_since(&self.keys), note);
                 if let Some(fault @ WitnessFault::AlarmFile(_)) = theft {
                     return Err(fault);
                 }
@@ -51,7 +50,41 @@ impl Witness {
                 return theft.map_or(Ok(offered), Err);
             }
         }
-        Err(self.fault(unsigned.into(), note))
+        Err(match self.keys.read_head(note) {
+            Ok(SignedHead { head, stolen: Some(stolen) }) => {
+                let what = format!("a head of {} entries is {stolen}; it was not accepted", head.size);
+                self.alarm(what, note, Advice::Thief)
+            }
+            Ok(_) | Err(_) => self.fault(unsigned.into(), note),
+        })
+    }
+
+    /// Learns the changes again that this site had followed, if its file of them was lost: up to the key that signed the
+    /// head which it has seen. They were checked, and the owner told of a theft, when they were followed first.
+    pub(super) async fn recall_keys<V: LedgerView>(&mut self, ledger: &V) -> Result<(), WitnessFault> {
+        if !self.seen.is_beyond(&self.keys) {
+            return Ok(());
+        }
+        let (shown, seen) = (ledger.key_changes().await?, self.seen.evidence());
+        let mut keys = self.keys.clone();
+        for view in &shown {
+            if view.old_vkey != keys.current().to_string() {
+                continue;
+            }
+            let Ok(followed) = keys.next(&view.authorisation) else { break };
+            keys.follow(followed);
+            if Checkpoint::verify(seen.as_bytes(), keys.current()).is_ok() {
+                keys.store(&self.disk, &self.folder.log_keys())?;
+                self.keys = keys;
+                tracing::warn!(key = %self.keys.current(), "the changes of the ledger's key were learned again");
+                return Ok(());
+            }
+        }
+        // A site that enrolled anew begins with a later key than the one that signed what it has seen.
+        if self.keys.follow_from(seen.as_bytes(), &shown) {
+            return Ok(());
+        }
+        Err(WitnessFault::KeysForgotten { path: self.folder.log_keys() })
     }
 
     /// Checks that the last head that the old key is trusted for lies on the history this site has seen, or, if that is
@@ -81,16 +114,21 @@ impl Witness {
         })
     }
 
-    /// The alarm, raised, if this site has seen heads that a thief of the old key may have signed.
-    fn seen_after_a_theft(&self, changes: &[KeyChange], note: &[u8]) -> Option<WitnessFault> {
-        let seen = self.head().size;
-        let stolen = changes
-            .iter()
-            .find(|change| change.reason == ChangeReason::Compromised && change.trusted_size < seen)?;
+    /// The alarm, raised, if this site has seen heads that a thief of the old key may have signed. What a later key signed
+    /// is none of them.
+    fn seen_after_a_theft(&self, followed: &[Followed], note: &[u8]) -> Option<WitnessFault> {
+        let (seen, evidence) = (self.head().size, self.seen.evidence());
+        let beyond =
+            |followed: &Followed| followed.change.stolen().filter(|stolen| stolen.trusted_size < seen);
+        let (at, StolenKey { key, trusted_size }) =
+            followed.iter().enumerate().find_map(|(at, followed)| Some((at, beyond(followed)?)))?;
+        let mut later = followed.iter().skip(at).map(|followed| &followed.key);
+        if later.any(|key| Checkpoint::verify(evidence.as_bytes(), key).is_ok()) {
+            return None;
+        }
         let what = format!(
-            "this site has seen {seen} entries under the key {}, which somebody else may have; only the first {} are \
-             known to be the operator's",
-            stolen.old_vkey, stolen.trusted_size
+            "this site has seen {seen} entries under the key {key}, which somebody else may have; only the first \
+             {trusted_size} are known to be the operator's"
         );
         Some(self.alarm(what, note, Advice::StolenKey))
     }

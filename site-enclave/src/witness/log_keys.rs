@@ -2,15 +2,18 @@
 //! root authorised.
 //!
 //! The changes are kept with the root's signatures and checked again at every start, so that the file can add no key that
-//! the root did not name. A file that is lost costs nothing: the changes are asked for again.
+//! the root did not name. A file that is lost costs nothing: the changes are asked for again, and nothing is accepted
+//! until they lead to the key that signed the head which this site has seen ([`super::Witness`]).
 
 use std::path::Path;
 
 use konclave_crypto::ConsortiumRoot;
 use konclave_ledger::checkpoint::CheckpointError;
 use konclave_ledger::dsse::Envelope;
-use konclave_ledger::rotation::{ChangeReason, KeyChange, RotationError};
+use konclave_ledger::note::SignatureLine;
+use konclave_ledger::rotation::{KeyChange, RotationError, StolenKey};
 use konclave_ledger::{Checkpoint, PublicKey, VerifierKey};
+use konclave_openapi::witnesses::KeyChangeView;
 
 use super::WitnessFault;
 use crate::keystore::{Disk, RecordError, RecordKind, decode, encode};
@@ -21,7 +24,18 @@ pub(super) struct Followed {
     envelope: Envelope,
     /// What the root signed.
     pub(super) change: KeyChange,
-    key: VerifierKey,
+    /// The key that follows.
+    pub(super) key: VerifierKey,
+}
+
+/// A head that a key of the log signed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignedHead {
+    /// The head.
+    pub head: Checkpoint,
+    /// The key, if it was declared stolen: the head is not to be accepted on its word, and proves nothing against the
+    /// operator.
+    pub stolen: Option<StolenKey>,
 }
 
 /// The keys of one log, oldest first.
@@ -73,11 +87,42 @@ impl KnownKeys {
     /// Checks that the root put another key in the present one's place.
     pub(super) fn next(&self, envelope: &Envelope) -> Result<Followed, RotationError> {
         let (change, key) = KeyChange::verify(envelope, &self.root, self.current())?;
+        if self.all().any(|known| *known == key) {
+            return Err(RotationError::KeyReused { key: change.new_vkey });
+        }
         Ok(Followed { envelope: envelope.clone(), change, key })
     }
 
     pub(super) fn follow(&mut self, followed: Followed) {
         self.followed.push(followed);
+    }
+
+    fn all(&self) -> impl Iterator<Item = &VerifierKey> {
+        [&self.first].into_iter().chain(self.followed.iter().map(|followed| &followed.key))
+    }
+
+    /// Whether a signature line claims to be by one of these keys.
+    pub(super) fn claim(&self, line: &SignatureLine) -> bool {
+        self.all().any(|key| key.claims(line))
+    }
+
+    /// Whether the root's changes lead from a key that signed the note to the first one of these: the note is from before
+    /// the enrolment.
+    pub(super) fn follow_from(&self, note: &[u8], changes: &[KeyChangeView]) -> bool {
+        let mut key: Option<VerifierKey> = None;
+        for view in changes {
+            let old = key.take().or_else(|| {
+                let old: VerifierKey = view.old_vkey.parse().ok()?;
+                Checkpoint::verify(note, &old).is_ok().then_some(old)
+            });
+            let Some(old) = old else { continue };
+            match KeyChange::verify(&view.authorisation, &self.root, &old) {
+                Ok((_, new)) if new == self.first => return true,
+                Ok((_, new)) => key = Some(new),
+                Err(_) => return false,
+            }
+        }
+        false
     }
 
     /// The changes from the `known`th on.
@@ -93,25 +138,25 @@ impl KnownKeys {
         Ok(disk.write(path, &encode(RecordKind::LogKeys, &[&json]))?)
     }
 
-    /// Reads a head that one of the log's keys signed, as others may show it from earlier times. A key that somebody else
-    /// may have counts up to the last head that is known to be the operator's, and not beyond: what it signed there may
-    /// be anybody's, and proves nothing against the operator.
+    /// Reads a head that one of the log's keys signed, as others may show it from earlier times; says so if that key was
+    /// declared stolen, and no other one signed the head.
     ///
     /// # Errors
     /// [`CheckpointError`] under the present key, if none signed it.
-    pub fn read_head(&self, note: &[u8]) -> Result<Checkpoint, CheckpointError> {
+    pub fn read_head(&self, note: &[u8]) -> Result<SignedHead, CheckpointError> {
         let error = match Checkpoint::verify(note, self.current()) {
-            Ok((head, _)) => return Ok(head),
+            Ok((head, _)) => return Ok(SignedHead { head, stolen: None }),
             Err(error) => error,
         };
-        let ended = [&self.first].into_iter().chain(self.followed.iter().map(|followed| &followed.key));
-        for (key, ending) in ended.zip(&self.followed) {
-            let compromised = ending.change.reason == ChangeReason::Compromised;
-            match Checkpoint::verify(note, key) {
-                Ok((head, _)) if !compromised || head.size <= ending.change.trusted_size => return Ok(head),
-                Ok(_) | Err(_) => {}
+        let mut by_stolen = None;
+        for (key, ending) in self.all().zip(&self.followed) {
+            let Ok((head, _)) = Checkpoint::verify(note, key) else { continue };
+            let stolen = ending.change.stolen();
+            if stolen.is_none() {
+                return Ok(SignedHead { head, stolen });
             }
+            by_stolen = Some(SignedHead { head, stolen });
         }
-        Err(error)
+        by_stolen.ok_or(error)
     }
 }

@@ -41,7 +41,7 @@ pub use alarm::{Alarm, AlarmError};
 pub use exchange::{ReadError, read_note};
 pub use fault::WitnessFault;
 pub use gossip::{Comparison, compare_heads};
-pub use log_keys::KnownKeys;
+pub use log_keys::{KnownKeys, SignedHead};
 pub use others::{OtherWitness, OtherWitnesses, Source};
 pub use seen::SeenHead;
 
@@ -235,7 +235,7 @@ impl Witness {
             }
             let refusal = match self.seen.state.add_checkpoint(&request, self.keys.current()) {
                 Ok(state) => {
-                    self.store(SeenHead::checked(state, &request.checkpoint))?;
+                    self.store(SeenHead::checked(state, &request.checkpoint, &self.keys))?;
                     return Ok(request);
                 }
                 Err(refusal) => refusal,
@@ -270,7 +270,7 @@ impl Witness {
             Err(error) => return Err(self.fault(error, note)),
         };
         match SignedNote::parse(note) {
-            Ok(note) => self.store(SeenHead::checked(advanced, &note)),
+            Ok(note) => self.store(SeenHead::checked(advanced, &note, &self.keys)),
             Err(error) => Err(self.fault(CheckpointError::from(error).into(), note)),
         }
     }
@@ -278,6 +278,7 @@ impl Witness {
     /// Reads a head that the log's key signed. A key that this site does not know is followed if the consortium root put
     /// it in the known one's place, and is an alarm otherwise.
     async fn verified<V: LedgerView>(&mut self, ledger: &V, note: &[u8]) -> Result<Checkpoint, WitnessFault> {
+        self.recall_keys(ledger).await?;
         match Checkpoint::verify(note, self.keys.current()) {
             Ok((offered, _)) => Ok(offered),
             Err(error @ CheckpointError::NotSigned { .. }) => {

@@ -2,7 +2,7 @@
 //!
 //! It is told, not relied on: nothing here decides anything, and a file that is lost is written again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
 
@@ -15,8 +15,9 @@ use super::WitnessFault;
 use crate::clock;
 use crate::keystore::{Disk, DiskError};
 
-/// The most witnesses that are remembered; a rounds policy allows 256 sites.
-const MOST: usize = 1024;
+/// The most witnesses that are remembered without a certificate of the consortium root: their names come from a folder
+/// that others write to, or from a gateway that invents them. Those with a certificate are as many as the root made.
+const MOST_STRANGERS: usize = 1024;
 
 /// Where a note came from.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,6 +33,10 @@ impl Source {
 
     pub(super) fn folder(site: &str) -> Self {
         Self { site: site.to_owned(), way: "the exchange folder" }
+    }
+
+    pub(super) fn site(&self) -> &str {
+        &self.site
     }
 }
 
@@ -66,6 +71,12 @@ pub struct OtherWitnesses {
     /// How the gateway says that the quorum stands.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quorum: Option<QuorumView>,
+    /// The last head that a stolen key signed over another history.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stolen: Option<String>,
+    /// The sites whose witness keys the consortium root certified.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub certified: BTreeSet<String>,
     /// By site; nothing where the site is known and has shown nothing.
     pub witnesses: BTreeMap<String, Option<OtherWitness>>,
 }
@@ -103,22 +114,37 @@ impl OtherWitnesses {
     }
 
     /// Notes that there is such a witness, whether or not it shows anything.
-    pub(super) fn expect(&mut self, site: &SiteId) {
-        if self.witnesses.len() < MOST {
+    pub(super) fn expect(&mut self, site: &SiteId, certified: bool) {
+        if certified {
+            self.certified.insert(site.to_string());
+        }
+        if self.has_room_for(site.as_str()) {
             self.witnesses.entry(site.to_string()).or_default();
         }
     }
 
-    /// Notes a head of a witness. An older one that comes another way does not hide a newer one.
+    /// Notes a head of a witness. An older one that comes another way does not hide a newer one, and one that nobody
+    /// cosigned does not hide one that the witness did.
     pub(super) fn saw(&mut self, source: &Source, shown: OtherWitness) {
-        let room = self.witnesses.len() < MOST || self.witnesses.contains_key(&source.site);
         let known = self.witnesses.get(&source.site).and_then(Option::as_ref);
-        let newer = known.is_none_or(|known| {
-            known.size < shown.size
-                || (known.size == shown.size && known.cosigned.is_none() && shown.cosigned.is_some())
+        let newer = known.is_none_or(|known| match (&known.cosigned, &shown.cosigned) {
+            (Some(_), None) => false,
+            (None, Some(_)) => true,
+            (Some(_), Some(_)) | (None, None) => known.size < shown.size,
         });
-        if room && newer {
+        if newer && self.has_room_for(&source.site) {
             self.witnesses.insert(source.site.clone(), Some(shown));
         }
+    }
+
+    /// Notes what a thief of the log's key signed.
+    pub(super) fn signed_by_a_thief(&mut self, what: String) {
+        self.stolen = Some(what);
+    }
+
+    /// However many strangers there are, a certified witness finds room.
+    fn has_room_for(&self, site: &str) -> bool {
+        let strangers = || self.witnesses.keys().filter(|name| !self.certified.contains(*name)).count();
+        self.certified.contains(site) || self.witnesses.contains_key(site) || strangers() < MOST_STRANGERS
     }
 }

@@ -6,7 +6,7 @@ use konclave_ledger::note::SignedNote;
 use konclave_ledger::witness::WitnessState;
 use konclave_ledger::{Checkpoint, Origin};
 
-use super::WitnessFault;
+use super::{KnownKeys, WitnessFault};
 use crate::keystore::{Disk, RecordError, RecordKind, decode, encode};
 
 /// The last head that this site checked.
@@ -23,9 +23,10 @@ impl SeenHead {
         Self { state: WitnessState::new(origin), note: None }
     }
 
-    /// A head that was just checked, and the note that it came in.
-    pub(super) fn checked(state: WitnessState, note: &SignedNote) -> Self {
-        let by_log = note.signatures.iter().filter(|line| line.name == state.head().origin);
+    /// A head that was just checked, and the note that it came in. Of its lines those by the log's known keys are kept: a
+    /// line by another one says later that a key was forgotten.
+    pub(super) fn checked(state: WitnessState, note: &SignedNote, keys: &KnownKeys) -> Self {
+        let by_log = note.signatures.iter().filter(|line| keys.claim(line));
         let note = SignedNote { text: note.text.clone(), signatures: by_log.cloned().collect() };
         Self { state, note: Some(note) }
     }
@@ -66,6 +67,13 @@ impl SeenHead {
     #[must_use]
     pub fn head(&self) -> &Checkpoint {
         self.state.head()
+    }
+
+    /// Whether another key of the log signed this head than those that are known: the file of them was lost since.
+    #[must_use]
+    pub fn is_beyond(&self, keys: &KnownKeys) -> bool {
+        let lines = self.note.iter().flat_map(|note| &note.signatures);
+        lines.filter(|line| line.name == self.head().origin).any(|line| !keys.claim(line))
     }
 
     /// The evidence: the signed note, or the head's text where none is stored.

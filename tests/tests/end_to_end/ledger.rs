@@ -351,11 +351,13 @@ fn the_ledgers_key_changes_under_the_root_and_members_and_auditors_follow() {
     let before = folder.path().join("before");
     auditor.export_ledger(&before).unwrap();
 
+    let running = output(&consortium.programs.gateway, &rotate).unwrap();
+    assert!(String::from_utf8_lossy(&running.stderr).contains("in use by another process"), "{running:?}");
+    consortium.kill_gateway();
     let said = call(&consortium.programs.gateway, &rotate).unwrap();
     let new_key = said.lines().next().unwrap().rsplit(' ').next().unwrap().to_owned();
     let twice = output(&consortium.programs.gateway, &rotate).unwrap();
     assert!(String::from_utf8_lossy(&twice.stderr).contains("laid out already"), "{twice:?}");
-    consortium.kill_gateway();
     consortium.start_gateway().unwrap();
     assert!(!dir.join("keys/ledger-next.key").exists());
     assert_eq!(auditor.entries(Some("ledger.key-rotated")).unwrap().len(), 1);

@@ -5,11 +5,11 @@ use konclave_openapi::witnesses::{CosignedView, WitnessView};
 
 use super::*;
 
-fn site(name: &str) -> SiteId {
+pub(super) fn site(name: &str) -> SiteId {
     format!("site-{name}").parse().unwrap()
 }
 
-fn signer_of(name: &str) -> WitnessSigner {
+pub(super) fn signer_of(name: &str) -> WitnessSigner {
     let seed = Hash::of(name.as_bytes()).0;
     WitnessSigner {
         name: format!("konclave.site/site-{name}").parse().unwrap(),
@@ -35,7 +35,7 @@ fn told_under(root: [u8; 32], name: &str, note: Option<String>) -> WitnessesView
     WitnessesView { quorum: no_quorum(), note: None, witnesses }
 }
 
-fn told(name: &str, note: &SignedNote) -> WitnessesView {
+pub(super) fn told(name: &str, note: &SignedNote) -> WitnessesView {
     told_under(ROOT, name, Some(note.to_string()))
 }
 
@@ -239,6 +239,46 @@ async fn sites_of_one_ledger_agree_through_the_exchange_folder_whatever_else_lie
     // A folder that is gone holds nothing up.
     a.exchange(&tree, &shared.path().join("gone"), &site("a")).await.unwrap();
     assert!(!folder_a.alarm().exists() && !folder_b.alarm().exists());
+}
+
+#[tokio::test]
+async fn a_flooded_exchange_folder_hides_no_certified_witness() {
+    let (_keep, folder, mut witness) = eight_seen().await;
+    let mut ledger = Tree::of(8, 0);
+    ledger.told = Some(told_under(ROOT, "b", None));
+    witness.gossip(&ledger).await.unwrap();
+    let shared = tempfile::tempdir().unwrap();
+    let fork = Tree::of(8, 1).cosigned_by(&signer_of("b")).to_string();
+    std::fs::write(shared.path().join("site-b.note"), fork).unwrap();
+    // A real note of somebody else under thousands of names.
+    let copied = Tree::of(8, 0).cosigned_by(&signer_of("c")).to_string();
+    for number in 0..4_000 {
+        std::fs::write(shared.path().join(format!("site-x{number}.note")), &copied).unwrap();
+    }
+    // After a restart too.
+    let mut witness = open(&folder, Disk::default());
+    let fault = witness.exchange(&ledger, shared.path(), &site("a")).await.unwrap_err();
+    assert!(matches!(&fault, WitnessFault::Alarm(alarm) if alarm.what.contains("split view")), "{fault}");
+    assert_proves_a_fork(&folder);
+}
+
+#[tokio::test]
+async fn strangers_push_no_certified_witness_out_of_what_is_remembered() {
+    let (_keep, folder, mut witness) = eight_seen().await;
+    let shared = tempfile::tempdir().unwrap();
+    let copied = Tree::of(8, 0).cosigned_by(&signer_of("c")).to_string();
+    for number in 0..1_500 {
+        std::fs::write(shared.path().join(format!("site-x{number}.note")), &copied).unwrap();
+    }
+    witness.exchange(&Tree::of(8, 0), shared.path(), &site("a")).await.unwrap();
+    assert!(remembered(&folder, "x1").is_some() || remembered(&folder, "x2").is_some());
+    witness.gossip(&telling(8, &Tree::of(5, 0).cosigned_by(&signer_of("b")))).await.unwrap();
+    let shown = remembered(&folder, "b").unwrap();
+    assert!(shown.size == 5 && shown.cosigned.is_some(), "{shown:?}");
+    // Under its name somebody else puts a larger head, which it did not cosign.
+    std::fs::write(shared.path().join("site-b.note"), &copied).unwrap();
+    witness.exchange(&Tree::of(8, 0), shared.path(), &site("a")).await.unwrap();
+    assert_eq!(remembered(&folder, "b"), Some(shown));
 }
 
 #[tokio::test]

@@ -175,13 +175,119 @@ async fn what_a_stolen_key_signed_after_the_theft_is_no_evidence() {
         let compared = witness.exchange(&tree, shared.path(), &"site-a".parse().unwrap()).await;
         assert_eq!(compared.is_err(), alarmed, "{reason:?}");
         assert_eq!(folder.alarm().exists(), alarmed, "{reason:?}");
-        // Up to the trusted head it was the operator's.
-        std::fs::write(shared.path().join("site-b.note"), Tree::of(5, 1).note().to_string()).unwrap();
-        for _ in 0..2 {
-            let _ = witness.exchange(&tree, shared.path(), &"site-a".parse().unwrap()).await;
+        // It is told, by its name.
+        let told = OtherWitnesses::read(&folder.other_witnesses()).unwrap().unwrap_or_default().stolen;
+        assert_eq!(told.is_some_and(|what| what.contains("declared stolen at 5 entries")), !alarmed);
+    }
+}
+
+#[tokio::test]
+async fn a_fork_that_a_stolen_key_dates_back_counts_only_where_a_certified_witness_cosigned_it() {
+    use super::gossip::{signer_of, site, told};
+    let stolen = change(&FIRST, &SECOND, ChangeReason::Compromised, &Tree::of(5, 0));
+    let cases = [
+        ("dated back, and cosigned by nobody", Tree::of(5, 1).note(), false),
+        ("cosigned before the theft", Tree::of(5, 1).cosigned_by(&signer_of("b")), true),
+        ("cosigned by one whom the thief led astray", Tree::of(7, 1).cosigned_by(&signer_of("b")), false),
+        ("before the theft, on this history", Tree::of(4, 0).note(), false),
+        ("after it, on this history", Tree::of(7, 0).note(), false),
+    ];
+    for (what, note, alarmed) in cases {
+        let (_keep, folder) = having_seen(5).await;
+        let mut witness = open(&folder, Disk::default());
+        let mut tree = signed_by(&SECOND, 8, vec![recorded(&stolen, &ROOT)]);
+        witness.look(&tree).await.unwrap();
+        tree.told = Some(told("b", &note));
+        let mut compared = Vec::new();
+        for _ in 0..4 {
+            compared.push(witness.gossip(&tree).await.is_err());
         }
-        witness.exchange(&tree, shared.path(), &"site-a".parse().unwrap()).await.unwrap_err();
-        assert!(folder.alarm().exists());
+        assert_eq!(compared.contains(&true), alarmed, "{what}");
+        assert_eq!(folder.alarm().exists(), alarmed, "{what}");
+        let others = OtherWitnesses::read(&folder.other_witnesses()).unwrap().unwrap();
+        let shown = others.witnesses.get(site("b").as_str()).cloned().flatten();
+        assert_eq!(shown.is_some(), alarmed || what.ends_with("on this history"), "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_head_that_a_thief_shows_in_the_gateways_place_is_refused_and_not_laid_at_the_operators_door() {
+    let stolen = change(&FIRST, &SECOND, ChangeReason::Compromised, &Tree::of(5, 0));
+    let changes = vec![recorded(&stolen, &ROOT)];
+    let (_keep, folder) = having_seen(5).await;
+    open(&folder, Disk::default()).look(&signed_by(&SECOND, 8, changes.clone())).await.unwrap();
+    for shown in [changes, vec![]] {
+        let thief = signed_by(&FIRST, 9, shown);
+        let fault = open(&folder, Disk::default()).look(&thief).await.unwrap_err();
+        let WitnessFault::Alarm(alarm) = fault else { panic!("{fault}") };
+        assert!(alarm.what.contains("declared stolen at 5 entries"), "{alarm}");
+        assert!(alarm.advice.contains("no evidence against the operator"), "{}", alarm.advice);
+        assert!(thief.lines.lock().unwrap().is_empty());
+        assert_eq!(open(&folder, Disk::default()).head().size, 8);
+    }
+}
+
+#[tokio::test]
+async fn a_site_that_lost_its_file_of_keys_learns_them_again_and_trusts_no_older_one_until_then() {
+    let stolen = change(&FIRST, &SECOND, ChangeReason::Compromised, &Tree::of(5, 0));
+    let changes = vec![recorded(&stolen, &ROOT)];
+    let (_keep, folder) = having_seen(5).await;
+    open(&folder, Disk::default()).look(&signed_by(&SECOND, 8, changes.clone())).await.unwrap();
+    std::fs::remove_file(folder.log_keys()).unwrap();
+    // A thief extends what was seen, and shows no change, or one of his own.
+    let forged = vec![recorded(&stolen, &FIRST)];
+    for shown in [vec![], forged] {
+        let thief = signed_by(&FIRST, 9, shown);
+        let fault = open(&folder, Disk::default()).look(&thief).await.unwrap_err();
+        assert!(matches!(fault, WitnessFault::KeysForgotten { .. }), "{fault}");
+        assert!(thief.lines.lock().unwrap().is_empty() && !folder.alarm().exists());
+        // What he signed is compared with nothing either.
+        let shared = tempfile::tempdir().unwrap();
+        std::fs::write(shared.path().join("site-b.note"), Tree::of(8, 1).note().to_string()).unwrap();
+        let mut witness = open(&folder, Disk::default());
+        let compared = witness.exchange(&thief, shared.path(), &"site-a".parse().unwrap()).await;
+        assert!(matches!(compared, Err(WitnessFault::KeysForgotten { .. })), "{compared:?}");
+        assert_eq!((witness.head().size, folder.alarm().exists()), (8, false));
+    }
+    // The gateway shows the change: no false alarm about the heads that were seen under the new key.
+    let mut witness = open(&folder, Disk::default());
+    assert_eq!(witness.look(&signed_by(&SECOND, 9, changes)).await.unwrap(), Look::Cosigned(9));
+    assert!(!folder.alarm().exists());
+    let mut witness = open(&folder, Disk::default());
+    assert_eq!(*witness.keys.current(), key(&SECOND));
+    assert_eq!(witness.look(&signed_by(&SECOND, 10, vec![])).await.unwrap(), Look::Cosigned(10));
+}
+
+#[tokio::test]
+async fn a_site_that_enrolled_anew_goes_on_from_a_head_under_the_earlier_key() {
+    let (_keep, folder) = having_seen(5).await;
+    let opened = || Witness::open(Disk::default(), &folder, signer(), key(&SECOND), root().root()).unwrap();
+    let fault = opened().look(&signed_by(&SECOND, 8, vec![])).await.unwrap_err();
+    assert!(matches!(fault, WitnessFault::KeysForgotten { .. }), "{fault}");
+    let tree = signed_by(&SECOND, 8, vec![recorded(&scheduled(), &ROOT)]);
+    assert_eq!(opened().look(&tree).await.unwrap(), Look::Cosigned(8));
+    assert_eq!(opened().look(&signed_by(&SECOND, 9, vec![])).await.unwrap(), Look::Cosigned(9));
+}
+
+#[tokio::test]
+async fn a_key_that_ended_does_not_come_back() {
+    let back = change(&SECOND, &FIRST, ChangeReason::Scheduled, &Tree::of(8, 0));
+    let changes = vec![recorded(&scheduled(), &ROOT), recorded(&back, &ROOT)];
+    for seen_between in [true, false] {
+        let (_keep, folder) = having_seen(5).await;
+        let mut witness = open(&folder, Disk::default());
+        if seen_between {
+            witness.look(&signed_by(&SECOND, 8, changes.clone())).await.unwrap();
+        }
+        // It may sign what it signed before it ended, and nothing else.
+        let tree = signed_by(&FIRST, 12, changes.clone());
+        let looked = witness.look(&tree).await;
+        assert_eq!(looked.is_err(), seen_between, "{looked:?}");
+        if seen_between {
+            let WitnessFault::Alarm(alarm) = looked.unwrap_err() else { panic!() };
+            assert!(alarm.what.contains("was this log's key before"), "{alarm}");
+            assert_eq!(witness.keys.current(), &key(&SECOND));
+        }
     }
 }
 
