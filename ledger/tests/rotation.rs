@@ -197,7 +197,7 @@ fn a_key_that_ended_does_not_come_back() {
     let mut leaf = ledger.leaf(3).unwrap().unwrap();
     let mut keys = ledger.log_keys().clone();
     leaf.seq = 4;
-    leaf.record = json!({ "old_vkey": new, "new_vkey": old, "authorisation": back });
+    leaf.record = (&json!({ "old_vkey": new, "new_vkey": old, "authorisation": back })).try_into().unwrap();
     assert!(matches!(keys.note(&leaf), Err(RotationError::KeyReused { .. })));
     assert_eq!(keys.current(), Some(&next_key()));
 }

@@ -128,7 +128,7 @@ fn a_key_that_ended_does_not_come_back() {
     };
     let again = |leaf: &mut Leaf| {
         leaf.action = "ledger.key-rotated".into();
-        leaf.record = rotated(&ROOT, &back).to_value().unwrap();
+        leaf.record = (&rotated(&ROOT, &back).to_value().unwrap()).try_into().unwrap();
     };
     let folder = copy_changed(&ROOT, |_| {}, again, &[consortium::support_log_seed(), NEW]);
     let report = audit_with(folder.path(), None, false).unwrap();

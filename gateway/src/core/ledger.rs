@@ -31,9 +31,10 @@ impl App {
             .add_cosignature(new.size, new.line.trim_end().to_owned())
             .await
             .map_err(CommandError::from)?;
+        let now = self.clock().unix_millis();
         match added {
             Ok(note) => {
-                note.iter().for_each(|note| self.witnesses().keep(&key, note));
+                note.iter().for_each(|note| self.witnesses().keep(&key, note, now));
                 Ok(())
             }
             Err(error @ CosignError::UnknownHead { .. }) => Err(ApiError::conflict(error.to_string())),

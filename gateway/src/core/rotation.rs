@@ -1,8 +1,8 @@
 //! Changing the ledger's key at a start of the gateway.
 //!
 //! `konclave-gateway ledger rotate-key` lays the next key and the root's authorisation beside the present key. The next
-//! start appends the change and puts the next key in the present one's place, which may be gone. Stopped anywhere in between, the start
-//! after it goes on: whether the change is in the ledger, the ledger itself says.
+//! start appends the change and puts the next key in the present one's place, which may be gone. Stopped anywhere in
+//! between, the start after it goes on: whether the change is in the ledger, the ledger itself says.
 
 use std::fs;
 use std::io;

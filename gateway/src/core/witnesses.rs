@@ -59,7 +59,7 @@ struct Kept {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Candidate {
     size: u64,
-    /// When it was chosen, or when it last got the line of another witness.
+    /// When it was chosen, or when it last got the first line of a witness.
     since_millis: u64,
     /// How many witnesses had cosigned it then.
     cosigned: usize,
@@ -115,22 +115,30 @@ impl Witnesses {
         let newest = ledger.recent_note(ledger.head().size);
         for note in ledger.witnessed_note().into_iter().chain(newest) {
             for key in state.sites.values().filter_map(|site| site.witness_vkey.parse().ok()) {
-                witnesses.keep(&key, note);
+                witnesses.keep(&key, note, now_millis);
             }
         }
         witnesses
     }
 
-    /// Remembers what a witness cosigned, if it is among the note's lines and its newest.
-    pub(super) fn keep(&self, key: &VerifierKey, note: &SignedNote) {
+    /// Remembers what a witness cosigned, if it is among the note's lines and its newest. A first line under the head that
+    /// others are asked for gives those more time.
+    pub(super) fn keep(&self, key: &VerifierKey, note: &SignedNote, now_millis: u64) {
         let Ok(head) = Checkpoint::parse_text(&note.text) else { return };
         let Some(line) = note.signatures.iter().find(|line| key.claims(line)) else { return };
         let Ok(cosigned) = Cosignature::verify(line, &head, key) else { return };
         let by_log = note.signatures.iter().filter(|line| line.name == head.origin);
         let signatures = by_log.chain([line]).cloned().collect();
-        let note = SignedNote { text: note.text.clone(), signatures }.to_string();
-        let found = Cosigned { size: head.size, unix_seconds: cosigned.unix_seconds(), note };
+        let own = SignedNote { text: note.text.clone(), signatures }.to_string();
+        let found = Cosigned { size: head.size, unix_seconds: cosigned.unix_seconds(), note: own };
+        let cosigned = note.signatures.iter().filter(|line| line.name != head.origin).count();
         let mut kept = self.lock();
+        if let Some(candidate) = &mut kept.candidate
+            && candidate.size == head.size
+            && candidate.cosigned < cosigned
+        {
+            (candidate.cosigned, candidate.since_millis) = (cosigned, now_millis);
+        }
         let known = kept.newest.get(key.name().as_str());
         if known.is_none_or(|known| known.size <= found.size) {
             kept.newest.insert(key.name().as_str().to_owned(), found);
@@ -144,11 +152,6 @@ impl Witnesses {
         let mut kept = self.lock();
         let stays = kept.candidate.and_then(|candidate| {
             let signers = cosigned_by(ledger, candidate.size)?;
-            let candidate = if signers.len() > candidate.cosigned {
-                Candidate { since_millis: now_millis, cosigned: signers.len(), ..candidate }
-            } else {
-                candidate
-            };
             let gone = witness.filter(|name| old > candidate.size && !signers.contains(name));
             kept.beyond.extend(gone);
             let possible = quorum.enrolled.saturating_sub(kept.beyond.len()) >= quorum.required;

@@ -49,7 +49,8 @@ fn planned_by(case: &Value, entry: u64) -> bool {
     let stored = case["entries"][usize::try_from(entry).unwrap()].as_str().unwrap();
     let leaf = Leaf::parse(stored.as_bytes()).unwrap();
     leaf.action == "ledger.key-rotated" && {
-        let authorisation: Envelope = serde_json::from_value(leaf.record["authorisation"].clone()).unwrap();
+        let authorisation: Envelope =
+            serde_json::from_value(leaf.record.to_value()["authorisation"].clone()).unwrap();
         let change: Value = serde_json::from_slice(&authorisation.unverified_payload().unwrap()).unwrap();
         change["reason"] == "scheduled"
     }
