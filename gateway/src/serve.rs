@@ -197,7 +197,8 @@ impl Gateway {
         let (stop, stopped) = watch::channel(false);
         let coordinator = tokio::spawn(crate::coordinator::run(self.app.clone(), stopped.clone()));
         let intake = tokio::spawn(crate::intake::run(self.app.clone(), stopped.clone()));
-        let witnesses = tokio::spawn(crate::core::witnesses::run(self.app.clone(), stopped));
+        let witnesses = tokio::spawn(crate::core::witnesses::run(self.app.clone(), stopped.clone()));
+        let uploads = tokio::spawn(crate::uploads::run(self.app.clone(), stopped));
         let acceptor = Admission {
             tls: RustlsAcceptor::new(self.tls).handshake_timeout(settings.timeouts.header()),
             connections: Connections::new(self.capacity),
@@ -214,7 +215,7 @@ impl Gateway {
         let service = router(self.app, self.edge);
         let served = server.serve(service.into_make_service()).await.map_err(ServeError::Server);
         stop.send_replace(true);
-        for task in [coordinator, intake, witnesses] {
+        for task in [coordinator, intake, witnesses, uploads] {
             if let Err(error) = task.await {
                 tracing::error!(%error, "a background task failed");
             }

@@ -13,5 +13,6 @@ mod certificates;
 mod command_line;
 mod deployment;
 mod ledger;
+mod resumable;
 mod surroundings;
 mod tokens;
