@@ -7,7 +7,11 @@ import pathlib
 import re
 import sys
 
-HEADINGS = ("## Attacks on a round, and their tests", "## Attacks on the ledger, and their tests")
+HEADINGS = (
+    "## Attacks on a round, and their tests",
+    "## Attacks on the ledger, and their tests",
+    "## Attacks on uploads, and their tests",
+)
 FOLDERS = {
     "crypto": ["crypto/src", "crypto/tests"],
     "gateway": ["gateway/src", "gateway/tests"],
