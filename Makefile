@@ -26,6 +26,8 @@ DROPOUTS ?= 10
 KILLS ?= 200
 CUTS ?= 5000
 FLIPS ?= 6000
+# Of `make test-upload`.
+UPLOAD_BYTES ?= 2147483648
 # Of `make mutants`, ids of scripts/mutants/; of `make fuzz`, crates or CRATE/TARGET.
 ONLY ?=
 # Of `make bench-audit`.
@@ -35,7 +37,7 @@ BENCH ?= default
 PEER ?=
 PEER_PYTHON ?= python3.12
 
-.PHONY: help setup build demo quality test test-rust test-api test-second torture mutants simulate vectors schemas faults scale fuzz lint lint-quick arrows lint-deny bench bench-ledger bench-audit audit-static openapi clean distclean
+.PHONY: help setup build demo quality test test-rust test-api test-second test-upload torture mutants simulate vectors schemas faults scale fuzz lint lint-quick arrows lint-deny bench bench-ledger bench-audit audit-static openapi clean distclean
 
 help: ## List the tasks
 	@echo 'make TASK, where TASK is one of:'
@@ -88,6 +90,11 @@ test-second: setup ## Let a second client, in Python, take part in a job beside 
 	@$(PYTHON) scripts/second_client.py
 	$(CARGO) test --locked --workspace --no-run
 	$(CARGO) test --locked --workspace --test end_to_end -- --ignored second_client::
+
+# Disk: the file, the blob, and what the release programs take.
+test-upload: setup ## Kill a client and the gateway while a model of 2 GiB is uploaded: [UPLOAD_BYTES=2147483648], needs 5 GB of disk
+	$(CARGO) build --release --locked --bins
+	KONCLAVE_UPLOAD_BYTES='$(UPLOAD_BYTES)' $(CARGO) test --release --locked --workspace --test end_to_end -- --nocapture big_upload::
 
 mutants: setup ## Remove each check against an attack, one at a time, and see its tests fail: [ONLY=id]
 	$(PYTHON) scripts/check_mutants.py $(ONLY)

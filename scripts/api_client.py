@@ -21,6 +21,7 @@ PACKAGES = FOLDER / "packages"
 CLIENT = FOLDER / "konclave_client"
 # Media types that the generator does not know, and what it is to take them for.
 SETTINGS = {"content_type_overrides": {"application/x-ndjson": "application/octet-stream",
+                                       "application/partial-upload": "application/octet-stream",
                                        "application/schema+json": "application/json"}}
 
 

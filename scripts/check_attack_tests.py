@@ -11,6 +11,7 @@ HEADINGS = (
     "## Attacks on a round, and their tests",
     "## Attacks on the ledger, and their tests",
     "## Attacks on the API, and their tests",
+    "## Attacks on uploads, and their tests",
 )
 FOLDERS = {
     "crypto": ["crypto/src", "crypto/tests"],

@@ -43,6 +43,8 @@ pub struct Settings {
 pub struct Limits {
     /// Bytes of a blob.
     pub blob_bytes: u64,
+    /// Bytes that the open uploads of one organisation may have together.
+    pub open_upload_bytes: u64,
     /// Bytes of a protocol message (key advertisement, ciphertexts, manifest, signature, shares).
     pub message_bytes: u64,
     /// Open connections. A quarter of them is kept for clients with a certificate.
@@ -57,6 +59,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             blob_bytes: 4 << 30,
+            open_upload_bytes: 64 << 30,
             message_bytes: 16 << 20,
             connections: 512,
             connections_per_address: 64,
@@ -199,6 +202,9 @@ impl Settings {
         if self.limits.blob_bytes == 0 {
             return value("limits.blob_bytes", "must be at least 1");
         }
+        if self.limits.open_upload_bytes == 0 {
+            return value("limits.open_upload_bytes", "must be at least 1");
+        }
         if self.limits.message_bytes < 64 << 10 {
             return value("limits.message_bytes", "must be at least 65536, or rounds cannot work");
         }
@@ -245,6 +251,8 @@ impl Settings {
              [limits]\n\
              # Bytes of a blob.\n\
              blob_bytes = {}\n\
+             # Bytes that the open uploads of one organisation may have together.\n\
+             open_upload_bytes = {}\n\
              # Bytes of a protocol message.\n\
              message_bytes = {}\n\
              # Open connections. A quarter of them is kept for clients with a certificate.\n\
@@ -266,6 +274,7 @@ impl Settings {
              # Seconds for requests under way when the gateway is told to stop.\n\
              shutdown_seconds = {}\n",
             limits.blob_bytes,
+            limits.open_upload_bytes,
             limits.message_bytes,
             limits.connections,
             limits.connections_per_address,

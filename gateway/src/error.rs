@@ -9,6 +9,9 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use konclave_openapi::problem::{FieldError, MEDIA_TYPE, Problem, ProblemType};
 
+/// The next byte that an upload wants (draft-ietf-httpbis-resumable-upload, section 5.1).
+pub const UPLOAD_OFFSET: HeaderName = HeaderName::from_static("upload-offset");
+
 /// Why a request was not answered as asked. Each variant is one [`ProblemType`].
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -77,6 +80,28 @@ pub enum ApiError {
     AlreadySent {
         /// Which.
         detail: String,
+    },
+    /// The bytes do not continue where the upload stands.
+    #[error("the next byte wanted is {wanted}, these begin at {offered}")]
+    UploadOffset {
+        /// The next byte wanted.
+        wanted: u64,
+        /// Where the bytes begin.
+        offered: u64,
+    },
+    /// The organisation may open no further upload.
+    #[error("{detail}")]
+    UploadQuota {
+        /// Which bound is reached.
+        detail: String,
+    },
+    /// The upload was said to be complete, but bytes are missing.
+    #[error("the upload has {offset} of the announced {expected} bytes; go on from there")]
+    UploadIncomplete {
+        /// How many bytes came.
+        offset: u64,
+        /// How many were announced.
+        expected: u64,
     },
     /// The body is larger than allowed.
     #[error("the body is larger than the {limit} bytes allowed here")]
@@ -230,6 +255,9 @@ impl ApiError {
             Self::Conflict { .. } => ProblemType::Conflict,
             Self::WrongRound { .. } => ProblemType::WrongRound,
             Self::AlreadySent { .. } => ProblemType::AlreadySent,
+            Self::UploadOffset { .. } => ProblemType::UploadOffset,
+            Self::UploadQuota { .. } => ProblemType::UploadQuota,
+            Self::UploadIncomplete { .. } => ProblemType::UploadIncomplete,
             Self::TooLarge { .. } => ProblemType::TooLarge,
             Self::UnsupportedMediaType { .. } => ProblemType::UnsupportedMediaType,
             Self::RangeNotSatisfiable { .. } => ProblemType::RangeNotSatisfiable,
@@ -264,6 +292,9 @@ impl ApiError {
             | Self::Conflict { .. }
             | Self::WrongRound { .. }
             | Self::AlreadySent { .. }
+            | Self::UploadOffset { .. }
+            | Self::UploadQuota { .. }
+            | Self::UploadIncomplete { .. }
             | Self::TooLarge { .. }
             | Self::UnsupportedMediaType { .. }
             | Self::RangeNotSatisfiable { .. }
@@ -286,6 +317,9 @@ impl ApiError {
             Self::TooManyRequests { retry_after } | Self::Unavailable { retry_after, .. } => {
                 (header::RETRY_AFTER, retry_after.to_string())
             }
+            Self::UploadOffset { wanted: offset, .. } | Self::UploadIncomplete { offset, .. } => {
+                (UPLOAD_OFFSET, offset.to_string())
+            }
             Self::RangeNotSatisfiable { bytes } => (header::CONTENT_RANGE, format!("bytes */{bytes}")),
             Self::InvalidRequest { .. }
             | Self::Forbidden { .. }
@@ -294,6 +328,7 @@ impl ApiError {
             | Self::Conflict { .. }
             | Self::WrongRound { .. }
             | Self::AlreadySent { .. }
+            | Self::UploadQuota { .. }
             | Self::TooLarge { .. }
             | Self::UnsupportedMediaType { .. }
             | Self::Rejected { .. }

@@ -58,6 +58,8 @@ places! {
     clients = "clients";
     /// Blobs by digest.
     blobs = "blobs";
+    /// Uploads of blobs under way: on the blobs' own file system, so that what is finished only changes its name.
+    uploads = "blobs/uploads";
     /// The ledger's files.
     ledger = "ledger";
     /// Openings of commitments in the ledger, which can be erased.

@@ -5,7 +5,7 @@
 //! sites can open. Its state is a fold over the ledger: it can be stopped at any instant and started anew.
 //!
 //! The edge (`cli`, `config`, `tls`, `auth`, `extract`, `error`, `request`, `router`, `routes`, `blobs`,
-//! `capacity`, `traffic`)
+//! `uploads`, `capacity`, `traffic`)
 //! knows HTTP; the core (`core`, `writer`, `projections`, `coordinator`, `rounds_store`) does not.
 //!
 //! What it is not: it never sees one site's update unmasked, holds no data of a site, and nothing attests the
@@ -33,6 +33,7 @@ pub mod routes;
 pub mod serve;
 pub mod tls;
 pub mod traffic;
+pub mod uploads;
 pub mod writer;
 
 /// The software's name and version, as status and ledger entries state it.

@@ -50,6 +50,7 @@ const OPEN_TO_ALL: &[&str] = &[
         (name = "status", description = "What the gateway says of itself"),
         (name = "sites", description = "Enrolled sites and evaluators"),
         (name = "blobs", description = "Models, parameter vectors and opened sums by digest"),
+        (name = "uploads", description = "Uploads of large blobs that go on where they broke off"),
         (name = "models", description = "Baseline models"),
         (name = "jobs", description = "Requests for federated learning, and their set-up"),
         (name = "rounds", description = "Rounds of secure aggregation"),
@@ -126,7 +127,9 @@ pub fn json() -> Result<String, serde_json::Error> {
 }
 
 fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
-    [&mut item.get, &mut item.put, &mut item.post, &mut item.delete, &mut item.patch].into_iter().flatten()
+    [&mut item.get, &mut item.head, &mut item.put, &mut item.post, &mut item.delete, &mut item.patch]
+        .into_iter()
+        .flatten()
 }
 
 fn complete(path: &str, operation: &mut Operation) {

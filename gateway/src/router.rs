@@ -29,6 +29,7 @@ pub fn operations() -> OpenApiRouter<App> {
         .merge(routes::status::router())
         .merge(routes::sites::router())
         .merge(routes::blobs::router())
+        .merge(routes::blob_uploads::router())
         .merge(routes::models::router())
         .merge(routes::jobs::router())
         .merge(routes::setup::router())

@@ -210,7 +210,8 @@ impl Gateway {
         let keys = self.app.config().folder.keys();
         let tokens = Arc::clone(&self.edge.tokens);
         let token_keys = tokio::spawn(crate::auth::key_watch::run(tokens, keys, stopped.clone()));
-        let witnesses = tokio::spawn(crate::core::witnesses::run(self.app.clone(), stopped));
+        let witnesses = tokio::spawn(crate::core::witnesses::run(self.app.clone(), stopped.clone()));
+        let uploads = tokio::spawn(crate::uploads::run(self.app.clone(), stopped));
         let acceptor = Admission {
             tls: RustlsAcceptor::new(self.tls).handshake_timeout(settings.timeouts.header()),
             connections: Connections::new(self.capacity),
@@ -228,7 +229,7 @@ impl Gateway {
         let service = router(self.app, self.edge);
         let served = server.serve(service.into_make_service()).await.map_err(ServeError::Server);
         stop.send_replace(true);
-        for task in [coordinator, intake, token_keys, witnesses] {
+        for task in [coordinator, intake, token_keys, witnesses, uploads] {
             if let Err(error) = task.await {
                 tracing::error!(%error, "a background task failed");
             }

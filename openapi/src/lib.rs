@@ -22,6 +22,7 @@ pub mod rounds;
 pub mod sites;
 pub mod status;
 pub mod token;
+pub mod uploads;
 pub mod witnesses;
 pub mod work;
 

@@ -95,6 +95,10 @@ problem_types! {
     WrongRound = "wrong-round", 409, "The round is not in the phase this message belongs to";
     /// A different message of the same kind was already accepted from you in this round; the first one stands.
     AlreadySent = "already-sent", 409, "Another message was already accepted";
+    /// The bytes do not continue where the upload stands. `Upload-Offset` in this answer states the next byte wanted: go on from there.
+    UploadOffset = "upload-offset", 409, "The bytes do not continue the upload";
+    /// Your organisation has as many uploads open, or as many bytes announced in open ones, as it may. Finish one, or delete one that is no longer wanted.
+    UploadQuota = "upload-quota", 409, "Too many uploads are open";
     /// The body is larger than allowed here. The detail states the limit.
     TooLarge = "too-large", 413, "The body is too large";
     /// The body has a media type that is not read here.
@@ -107,6 +111,8 @@ problem_types! {
     IdempotencyMismatch = "idempotency-mismatch", 422, "The idempotency key was used with another body";
     /// The bytes do not have the digest or length that was announced. Send them again.
     DigestMismatch = "digest-mismatch", 422, "The bytes do not match their digest";
+    /// The request said that the upload is complete, but bytes are missing. What came is kept: go on from `Upload-Offset`.
+    UploadIncomplete = "upload-incomplete", 422, "The upload is not complete";
     /// Too many requests. Wait as `Retry-After` says.
     TooManyRequests = "too-many-requests", 429, "Too many requests";
     /// Something failed here; it is recorded under the request id. Nothing of yours was half done: send the same request again.

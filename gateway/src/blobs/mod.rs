@@ -150,6 +150,15 @@ impl BlobStore {
         }
     }
 
+    /// Takes over a complete, checked and synced file of the same file system; durable on return. If the blob is
+    /// there already, the file stays where it is.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn adopt(&self, file: &Path, digest: &Digest) -> io::Result<()> {
+        if self.exists(digest) { Ok(()) } else { self.publish(file, digest) }
+    }
+
     /// Removes a blob, if it is there.
     ///
     /// # Errors

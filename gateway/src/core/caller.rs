@@ -1,6 +1,7 @@
 //! On whose behalf a command runs: what the ledger entry says of the actor and of the request.
 
 use konclave_crypto::{Digest, SiteId};
+use serde::{Deserialize, Serialize};
 
 /// The actor of a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,7 +20,8 @@ pub struct Caller {
 
 /// An idempotency key with the body it came with. Both parts go into the ledger entry's request id, so that "was this
 /// done before?" is answered by the same durable write that does it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct IdempotencyKey {
     /// SHA-256 over principal, route and key.
     pub key: Digest,

@@ -48,6 +48,7 @@ use crate::config::Config;
 use crate::coordinator::live::LiveRounds;
 use crate::projections::{SiteState, State};
 use crate::rounds_store::RoundsStore;
+use crate::uploads::Uploads;
 use crate::writer::LedgerHandle;
 
 /// The state shared by all handlers. Cloning shares it.
@@ -57,6 +58,7 @@ pub struct App(Arc<Inner>);
 struct Inner {
     config: Config,
     blobs: BlobStore,
+    uploads: Uploads,
     authorizer: Authorizer,
     identity: IdentityKey,
     certificate: MembershipCertificate,
@@ -86,6 +88,12 @@ impl App {
     #[must_use]
     pub fn blobs(&self) -> &BlobStore {
         &self.0.blobs
+    }
+
+    /// Uploads of blobs under way.
+    #[must_use]
+    pub fn uploads(&self) -> &Uploads {
+        &self.0.uploads
     }
 
     /// Decides by Cedar policies.

@@ -70,7 +70,7 @@ impl App {
                 if !app.blobs().exists(&digest) || !app.blobs().owners(&digest)?.contains(&organisation) {
                     return Err(refuse(
                         at,
-                        "is not a blob that your organisation uploaded; PUT /v1/blobs/{digest} first",
+                        "is not a blob that your organisation uploaded; PUT /v1/blobs/{digest} or POST /v1/uploads first",
                     ));
                 }
             }

@@ -20,6 +20,7 @@ use crate::coordinator::live::LiveRounds;
 use crate::folder::Folder;
 use crate::projections::{FoldError, State, to_hash};
 use crate::rounds_store::RoundsStore;
+use crate::uploads::Uploads;
 use crate::writer::{LedgerHandle, OnStop, Writer};
 
 /// Disk space kept back for the entries that must still be written when the disk is full; see [`crate::writer`].
@@ -123,6 +124,8 @@ impl App {
         let witnesses = Witnesses::new(&ledger, &state, options.clock.unix_millis());
         // Clears interrupted uploads: only now, under the ledger's lock, are they certainly no other process's.
         let blobs = BlobStore::at(&folder.blobs())?;
+        let announced = options.config.settings.limits.open_upload_bytes;
+        let uploads = Uploads::open(&folder.uploads(), blobs.clone(), announced, options.clock.now())?;
         let vkey = ledger.verifier_key().to_string();
         let state = Arc::new(RwLock::new(state));
         let (changes, _) = watch::channel(0);
@@ -135,6 +138,7 @@ impl App {
         };
         let app = Self(Arc::new(Inner {
             blobs,
+            uploads,
             authorizer: options.authorizer,
             identity: options.identity,
             certificate: options.certificate,

@@ -1,6 +1,7 @@
 //! The operations, one file for each tag. A handler is its OpenAPI attribute and a short function.
 
 mod answers;
+pub mod blob_uploads;
 pub mod blobs;
 mod caching;
 pub mod contributions;
@@ -27,6 +28,7 @@ pub mod setup;
 pub mod sites;
 pub mod status;
 pub mod token;
+mod upload_headers;
 pub mod uploads;
 mod views;
 pub mod witnesses;

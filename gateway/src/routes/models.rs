@@ -23,8 +23,8 @@ pub fn router() -> OpenApiRouter<App> {
 
 /// Register a baseline model
 ///
-/// Its TorchScript file and its initial parameters must have been uploaded as blobs. Registering the same model again
-/// changes nothing.
+/// Its TorchScript file and its initial parameters must have been uploaded as blobs, in one request or by
+/// a resumable upload. Registering the same model again changes nothing.
 #[utoipa::path(
     post, path = "/v1/models", tag = "models", request_body = NewModel,
     responses((status = 201, description = "The model is registered", body = Model))

@@ -129,16 +129,36 @@ impl Consortium {
     /// # Errors
     /// If it ends or is not ready in time; the end of its log is in the message.
     pub fn start_gateway(&mut self) -> Result<(), HarnessError> {
+        let traffic = text(&self.traffic_folder());
+        self.serve(&["--record-traffic", &traffic])
+    }
+
+    /// Starts the gateway without recording: for what would fill the disk twice.
+    ///
+    /// # Errors
+    /// As [`Consortium::start_gateway`].
+    pub fn start_gateway_unrecorded(&mut self) -> Result<(), HarnessError> {
+        self.serve(&[])
+    }
+
+    fn serve(&mut self, more: &[&str]) -> Result<(), HarnessError> {
         if self.gateway.is_some() {
             return Ok(());
         }
-        let (dir, traffic) = (text(&self.gateway_folder()), text(&self.traffic_folder()));
-        let arguments = ["serve", "--dir", &dir, "--record-traffic", &traffic].map(str::to_owned);
+        let dir = text(&self.gateway_folder());
+        let arguments: Vec<String> =
+            [&["serve", "--dir", &dir][..], more].concat().into_iter().map(str::to_owned).collect();
         let log = self.folder.join("logs/gateway.log");
         let mut gateway = Process::start("gateway", &self.programs.gateway, &arguments, &log)?;
         gateway.wait_for_line("listening on ", START_LIMIT)?;
         self.gateway = Some(gateway);
         Ok(())
+    }
+
+    /// The id of the gateway's process, if it runs.
+    #[must_use]
+    pub fn gateway_process(&self) -> Option<u32> {
+        self.gateway.as_ref().map(Process::id)
     }
 
     /// kill -9 of the gateway.

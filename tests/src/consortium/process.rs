@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -45,6 +45,20 @@ impl Process {
         Ok(Self { name: name.to_owned(), child, log: log.to_path_buf(), begins })
     }
 
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// How it ended, if it has.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>, HarnessError> {
+        self.child.try_wait().map_err(HarnessError::file("watch", &self.name))
+    }
+
     /// What it has printed so far.
     #[must_use]
     pub fn printed(&self) -> String {
@@ -80,8 +94,7 @@ impl Process {
     /// # Errors
     /// [`HarnessError::EndedEarly`] with the end of its log.
     pub fn expect_running(&mut self) -> Result<(), HarnessError> {
-        let ended = self.child.try_wait().map_err(HarnessError::file("watch", &self.name))?;
-        let Some(status) = ended else { return Ok(()) };
+        let Some(status) = self.ended()? else { return Ok(()) };
         Err(HarnessError::EndedEarly {
             process: self.name.clone(),
             status: status.to_string(),

@@ -4,6 +4,7 @@ mod support;
 
 mod api_client;
 mod audit;
+mod big_upload;
 mod clear_errors;
 mod encoding_quality;
 mod exact_sums;
