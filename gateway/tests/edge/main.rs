@@ -15,5 +15,6 @@ mod command_line;
 mod deployment;
 mod ledger;
 mod ledger_key;
+mod revocation;
 mod surroundings;
 mod tokens;
