@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use konclave_crypto::ConsortiumRoot;
 use konclave_ledger::checkpoint::CheckpointError;
-use konclave_ledger::enrolment::{EnrolledKeys, SITE_ENROLLED};
+use konclave_ledger::enrolment::{EnrolledKeys, SITE_ENROLLED, SITE_REVOKED};
 use konclave_ledger::note::{SignatureLine, SignedNote};
 use konclave_ledger::rotation::{LogKeys, RotationError, StolenKey};
 use konclave_ledger::{Checkpoint, Leaf, VerifierKey};
@@ -86,7 +86,7 @@ impl LogIdentity {
                 // A change that is not authorised leaves the keys as they were.
                 let _ = identity.note(&leaf);
             }
-            if has_action(entry.stored, SITE_ENROLLED)
+            if (has_action(entry.stored, SITE_ENROLLED) || has_action(entry.stored, SITE_REVOKED))
                 && let Ok(leaf) = Leaf::parse(entry.stored)
             {
                 // An unreadable enrolment is the entry's own defect: `verify` names it.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::ControlFlow;
 
 use konclave_crypto::ConsortiumRoot;
-use konclave_ledger::enrolment::{Enrolment, SITE_ENROLLED};
+use konclave_ledger::enrolment::{Enrolment, SITE_ENROLLED, SITE_REVOKED};
 use konclave_ledger::note::SignedNote;
 use konclave_ledger::records::Record;
 use konclave_ledger::{Checkpoint, Cosignature, Hash, Leaf, Timestamp, VerifierKey};
@@ -211,7 +211,7 @@ struct Said {
 impl Said {
     fn read(folder: &Folder, size: u64) -> Result<Self, AuditError> {
         let mut said = Self::default();
-        let about = [SITE_ENROLLED, "site.revoked", "witness.status"];
+        let about = [SITE_ENROLLED, SITE_REVOKED, "witness.status"];
         entries::each(folder, 0..size, size, &mut Flaws::default(), |entry, _| {
             if about.iter().any(|action| has_action(entry.stored, action))
                 && let Ok(leaf) = Leaf::parse(entry.stored)

@@ -54,6 +54,8 @@ places! {
     authorization_policies = "policies/authorization";
     /// One JSON record for each enrolled member; see [`crate::enrolment`].
     enrolments = "enrolments";
+    /// One JSON record for each revoked key; see [`crate::revocation`].
+    revocations = "revocations";
     /// One JSON record for each partner client; see [`crate::auth::clients`].
     clients = "clients";
     /// Blobs by digest.

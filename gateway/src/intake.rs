@@ -20,6 +20,7 @@ use tokio::sync::watch;
 use crate::auth::clients::{Client, Clients, records};
 use crate::core::{App, Caller, CommandError, EnrolError, NewClient, NewMember};
 use crate::enrolment::EnrolmentRecord;
+use crate::revocation::Revocation;
 
 /// How often the folders are looked at.
 const PERIOD: Duration = Duration::from_secs(2);
@@ -59,6 +60,20 @@ pub enum IntakeError {
         /// Why.
         source: io::Error,
     },
+    /// A revocation could not be recorded.
+    #[error("the revocation in {} could not be recorded", .path.display())]
+    Revocation {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: CommandError,
+    },
+    /// The client was revoked.
+    #[error("the key of the client in {} was revoked; register it with another one", .path.display())]
+    Revoked {
+        /// The file.
+        path: PathBuf,
+    },
     /// An enrolment was refused.
     #[error("the enrolment in {} was refused; enrol the member anew, or remove the file", .path.display())]
     Enrolment {
@@ -73,6 +88,10 @@ pub enum IntakeError {
 pub async fn take_in(app: &App) -> Vec<IntakeError> {
     let folder = &app.config().folder;
     let mut left = Vec::new();
+    // First: what was revoked must not come in again on the way.
+    for path in list(&folder.revocations(), &mut left) {
+        left.extend(revoke(app, path).await.err());
+    }
     for path in list(&folder.enrolments(), &mut left) {
         left.extend(enrol(app, path).await.err());
     }
@@ -121,8 +140,18 @@ async fn enrol(app: &App, path: PathBuf) -> Result<(), IntakeError> {
     enrolled.map_err(|source| IntakeError::Enrolment { path, source })
 }
 
+async fn revoke(app: &App, path: PathBuf) -> Result<(), IntakeError> {
+    let record: Revocation = read(&path)?;
+    let revoked = app.revoke(&Caller::gateway("operator-records"), &record).await;
+    revoked.map_err(|source| IntakeError::Revocation { path, source })
+}
+
 async fn register(app: &App, path: PathBuf) -> Result<(), IntakeError> {
     let record: Client = read(&path)?;
+    let named = (record.client_id.to_string(), record.public_key.pem().to_owned());
+    if app.state().revoked_clients.contains(&named) {
+        return Err(IntakeError::Revoked { path });
+    }
     let client = NewClient {
         client: record.client_id.to_string(),
         organisation: record.organisation,
@@ -146,7 +175,7 @@ pub async fn run(app: App, mut stop: watch::Receiver<bool>) {
     let mut told = BTreeSet::new();
     while !*stop.borrow() {
         let folder = &app.config().folder;
-        match stamps(&[folder.enrolments(), folder.clients()]) {
+        match stamps(&[folder.enrolments(), folder.clients(), folder.revocations()]) {
             Ok(stamps) if stamps != seen || !told.is_empty() => {
                 let left: BTreeSet<String> =
                     take_in(&app).await.iter().map(|error| crate::error::chain(error).to_string()).collect();

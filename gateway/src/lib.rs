@@ -27,6 +27,7 @@ pub mod intake;
 pub mod openapi;
 pub mod projections;
 pub mod request;
+pub mod revocation;
 pub mod rounds_store;
 pub mod router;
 pub mod routes;

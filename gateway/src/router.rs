@@ -13,6 +13,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::timeout::TimeoutBody;
 use utoipa_axum::router::OpenApiRouter;
 
+use crate::auth::standing::watched;
 use crate::auth::tokens::Tokens;
 use crate::capacity::{Requests, bounded};
 use crate::core::App;
@@ -78,6 +79,7 @@ pub(crate) fn surrounded(operations: Router<App>, app: &App, edge: Edge) -> Rout
     let router = operations
         .fallback(nothing_here)
         .method_not_allowed_fallback(other_method)
+        .layer(from_fn_with_state(app.clone(), watched))
         .layer(Extension(edge.tokens))
         .layer(from_fn(move |request: Request, next: Next| time_bodies(times, request, next)))
         .layer(CatchPanicLayer::custom(request::panicked));

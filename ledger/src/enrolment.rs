@@ -14,6 +14,9 @@ use crate::note::{SignatureLine, SignatureType, VerifierKey};
 /// The action of an entry that enrols a site or evaluator with its keys.
 pub const SITE_ENROLLED: &str = "site.enrolled";
 
+/// The action of an entry after which a site's keys are not believed any more.
+pub const SITE_REVOKED: &str = "site.revoked";
+
 /// What a `site.enrolled` entry says about keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Enrolment {
@@ -43,7 +46,7 @@ pub struct EnrolledKeys {
 struct WitnessKey {
     site: String,
     key: VerifierKey,
-    /// The entry that replaced it.
+    /// The entry that replaced or revoked it.
     ended: Option<u64>,
 }
 
@@ -80,11 +83,17 @@ pub fn published_log_key(first: &Leaf) -> Option<VerifierKey> {
 }
 
 impl EnrolledKeys {
-    /// Takes the keys of the next entry, if it enrols somebody.
+    /// Takes the keys of the next entry, if it enrols somebody; ends those of a site that it revokes.
     ///
     /// # Errors
     /// [`EnrolmentError`]; the keys stay as they were.
     pub fn note(&mut self, leaf: &Leaf) -> Result<(), EnrolmentError> {
+        if leaf.action == SITE_REVOKED {
+            if let Some(site) = leaf.record.text("site") {
+                self.revoke(&site, leaf.seq);
+            }
+            return Ok(());
+        }
         let Some(enrolment) = Enrolment::from_leaf(leaf).transpose()? else { return Ok(()) };
         let Enrolment { site, identity_key, witness_key } = enrolment;
         let present = |known: &&mut WitnessKey| known.site == site && known.ended.is_none();
@@ -99,20 +108,26 @@ impl EnrolledKeys {
         Ok(())
     }
 
+    fn revoke(&mut self, site: &str, entry: u64) {
+        self.identity.remove(site);
+        let present = |known: &&mut WitnessKey| known.site == site && known.ended.is_none();
+        self.witnesses.iter_mut().filter(present).for_each(|known| known.ended = Some(entry));
+    }
+
     /// The key that now signs the statements of `site`.
     #[must_use]
     pub fn identity(&self, site: &str) -> Option<&PublicKey> {
         self.identity.get(site)
     }
 
-    /// Number of witnesses: sites with a witness key that was not replaced.
+    /// Number of witnesses: sites with a witness key that was neither replaced nor revoked.
     #[must_use]
     pub fn witness_count(&self) -> usize {
         self.witnesses.iter().filter(|known| known.ended.is_none()).count()
     }
 
     /// Checks a signature line as the cosignature of an enrolled witness; `None` if no enrolled key has its name and id, or
-    /// the key had been replaced by an entry of the checkpoint: it may be in other hands since.
+    /// the key had been replaced or revoked by an entry of the checkpoint: it may be in other hands since.
     #[must_use]
     pub fn check_cosignature(
         &self,

@@ -7,6 +7,7 @@ pub mod jwt;
 pub mod key_watch;
 pub mod principal;
 pub mod replay;
+pub(crate) mod standing;
 pub mod token_keys;
 pub mod tokens;
 

@@ -9,6 +9,7 @@ use konclave_crypto::{MemberRole, SiteId, UnixSeconds};
 use konclave_policies::authorization::Role;
 
 use super::certificate::{PresentedCertificate, Thumbprint, shown};
+use super::standing::LetIn;
 use super::tokens::Tokens;
 use crate::core::App;
 use crate::error::ApiError;
@@ -90,6 +91,9 @@ impl FromRequestParts<App> for Principal {
                 ));
             }
         };
+        if let Some(let_in) = parts.extensions.get::<LetIn>() {
+            let_in.note(&principal, app);
+        }
         parts.extensions.insert(principal.clone());
         Ok(principal)
     }

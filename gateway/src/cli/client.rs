@@ -15,6 +15,7 @@ use super::enrol::{EnrolError, read_authority};
 use crate::auth::clients::{Client, ClientId, ClientKey, ClientKeyError, Clients};
 use crate::config::{Config, ConfigError, Overrides};
 use crate::folder::{Access, replace};
+use crate::revocation::Revoked;
 use crate::tls::authority::{AuthorityError, sign_client};
 
 /// Arguments of `client add`.
@@ -113,6 +114,12 @@ pub enum ClientError {
     /// No random bytes.
     #[error("the operating system gives no random bytes: {0}")]
     Random(#[from] getrandom::Error),
+    /// The key was revoked.
+    #[error("this key of `{id}` was revoked; register the client with another one")]
+    Revoked {
+        /// The client.
+        id: ClientId,
+    },
     /// No client has the id.
     #[error("no client `{id}` is registered; register it first: konclave-gateway client add")]
     Unknown {
@@ -161,6 +168,10 @@ impl Add {
         let text = std::fs::read_to_string(&path)
             .map_err(|source| ClientError::File { path: path.clone(), source })?;
         let public_key = ClientKey::from_pem(&text).map_err(|source| ClientError::Key { path, source })?;
+        let named = Revoked::Client { client: self.client_id.clone(), public_key: public_key.clone() };
+        if named.is_recorded(&config.folder.revocations()) {
+            return Err(ClientError::Revoked { id: self.client_id.clone() });
+        }
         let mut roles = self.role.clone();
         roles.sort_unstable();
         roles.dedup();

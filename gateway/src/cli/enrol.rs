@@ -15,6 +15,7 @@ use super::Dir;
 use crate::config::{Config, ConfigError, Overrides};
 use crate::enrolment::{self, EnrolmentRecord};
 use crate::folder::{Access, Folder, SecretError, read_secret, read_seed, replace};
+use crate::revocation::Revoked;
 use crate::serve::{ServeError, consortium_root};
 use crate::tls::authority::{AuthorityError, Certified, sign_client};
 
@@ -72,6 +73,14 @@ pub enum EnrolError {
         "{site} is enrolled already, with other keys or for another legal entity; with --renew this request replaces it"
     )]
     Enrolled {
+        /// The member.
+        site: SiteId,
+    },
+    /// The identity key was revoked.
+    #[error(
+        "this key of `{site}` was revoked; the member draws other keys: konclave-site init in a new folder"
+    )]
+    Revoked {
         /// The member.
         site: SiteId,
     },
@@ -209,6 +218,10 @@ impl Enrol {
     }
 
     fn check_known(&self, folder: &Folder, request: &EnrolmentRequest) -> Result<(), EnrolError> {
+        let named = Revoked::Site { site: request.site.clone(), identity_key: request.identity_key };
+        if named.is_recorded(&folder.revocations()) {
+            return Err(EnrolError::Revoked { site: request.site.clone() });
+        }
         let client = folder.clients().join(format!("{}.json", request.site));
         if client.exists() {
             return Err(EnrolError::IdInUse { site: request.site.clone() });

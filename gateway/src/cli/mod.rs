@@ -5,6 +5,7 @@ pub mod client;
 pub mod enrol;
 pub mod init;
 pub mod ledger;
+pub mod revoke;
 pub mod token;
 
 use std::error::Error;
@@ -35,6 +36,9 @@ enum Command {
     Init(init::Init),
     /// Sign a site's or evaluator's enrolment request
     Enrol(enrol::Enrol),
+    /// Manage sites and evaluators
+    #[command(subcommand)]
+    Site(SiteCommand),
     /// Manage partner clients
     #[command(subcommand)]
     Client(ClientCommand),
@@ -54,11 +58,19 @@ enum Command {
 }
 
 #[derive(Debug, Subcommand)]
+enum SiteCommand {
+    /// End a member's keys for ever, also what it is just sending; a running gateway acts within two seconds
+    Revoke(revoke::Site),
+}
+
+#[derive(Debug, Subcommand)]
 enum ClientCommand {
     /// Register a partner system with its public key; a running gateway takes it in within two seconds
     Add(client::Add),
     /// Sign a TLS client certificate for a registered client, to which its tokens are then bound
     Certify(client::Certify),
+    /// End a client's key and tokens for ever
+    Revoke(revoke::Client),
 }
 
 #[derive(Debug, Subcommand)]
@@ -117,6 +129,9 @@ pub enum CliError {
     /// `client add` or `client certify` failed.
     #[error(transparent)]
     Client(#[from] client::ClientError),
+    /// `site revoke` or `client revoke` failed.
+    #[error(transparent)]
+    Revoke(#[from] revoke::RevokeError),
     /// `token rotate` failed.
     #[error(transparent)]
     Token(#[from] token::RotateError),
@@ -165,6 +180,8 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Enrol(enrol) => Ok(enrol.run(out)?),
         Command::Client(ClientCommand::Add(add)) => Ok(add.run(out)?),
         Command::Client(ClientCommand::Certify(certify)) => Ok(certify.run(out)?),
+        Command::Client(ClientCommand::Revoke(revoke)) => Ok(revoke.run(out)?),
+        Command::Site(SiteCommand::Revoke(revoke)) => Ok(revoke.run(out)?),
         Command::Token(TokenCommand::Rotate(rotate)) => Ok(rotate.run(out)?),
         Command::Ledger(LedgerCommand::RotateKey(rotate)) => Ok(rotate.run(out)?),
         Command::Openapi => Ok(out.write_all(crate::openapi::json()?.as_bytes())?),

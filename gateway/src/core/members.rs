@@ -52,6 +52,12 @@ pub enum EnrolError {
         /// Who has the key.
         other: SiteId,
     },
+    /// The key was revoked.
+    #[error("the identity key of `{site}` was revoked; the member draws other keys in a new folder")]
+    Revoked {
+        /// Whose it was.
+        site: SiteId,
+    },
     /// The entry could not be appended.
     #[error(transparent)]
     Command(#[from] CommandError),
@@ -76,6 +82,9 @@ impl App {
             });
             if unchanged {
                 return Ok(());
+            }
+            if state.revoked_keys.contains(&membership.identity_key) {
+                return Err(EnrolError::Revoked { site: membership.site.clone() });
             }
             self.consortium_root().verify(&member.certificate, self.clock().now())?;
             for other in state.sites.values().filter(|other| other.site != membership.site) {

@@ -19,6 +19,7 @@ mod models;
 mod open;
 mod openings;
 mod reviews;
+mod revocations;
 mod rotation;
 mod statements;
 pub mod witnesses;

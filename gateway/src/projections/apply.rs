@@ -102,7 +102,7 @@ impl State {
     /// [`FoldError`].
     pub fn check(&self, record: &Record) -> Result<(), FoldError> {
         let place = Place { index: self.size, action: record.action(), time: String::new() };
-        // Folding needs only the job or member that the record is about: a trial on that part of the state.
+        // Folding needs only the job, member or client that the record is about: a trial on that part of the state.
         self.part_about(&place, record)?.fold(&place, record.clone())
     }
 
@@ -113,6 +113,13 @@ impl State {
             if let Some(known) = self.jobs.get(&id) {
                 part.jobs.insert(id, known.clone());
             }
+        }
+        if let Record::SiteRevoked { site, .. } = record {
+            let id: SiteId = place.parse("site", site)?;
+            part.sites.extend(self.sites.get(&id).map(|known| (id, known.clone())));
+        }
+        if let Record::ClientRevoked { client } = record {
+            part.clients.extend(self.clients.get(client).map(|known| (client.clone(), known.clone())));
         }
         Ok(part)
     }
@@ -138,8 +145,14 @@ impl State {
                     self.tls_spki.remove(&old.tls_spki);
                 }
                 self.tls_spki.insert(tls_spki, site.clone());
-                let enrolled =
-                    SiteState { site: site.clone(), certificate, witness_vkey, tls_spki, entry: place.index };
+                let enrolled = SiteState {
+                    site: site.clone(),
+                    certificate,
+                    witness_vkey,
+                    tls_spki,
+                    entry: place.index,
+                    revoked: None,
+                };
                 self.sites.insert(site, enrolled);
             }
             Record::ClientRegistered {
@@ -216,6 +229,17 @@ impl State {
                     entry: place.index,
                 });
             }
+            Record::SiteRevoked { site, .. } => {
+                let id: SiteId = place.parse("site", &site)?;
+                let known = self.sites.get_mut(&id).ok_or_else(|| place.unknown("site", &site))?;
+                known.revoked = Some(place.index);
+                self.tls_spki.remove(&known.tls_spki);
+                self.revoked_keys.insert(known.certificate.membership.identity_key);
+            }
+            Record::ClientRevoked { client } => {
+                let known = self.clients.remove(&client).ok_or_else(|| place.unknown("client", &client))?;
+                self.revoked_clients.insert((client, known.public_key));
+            }
             Record::LedgerExported { size, .. } => self.exports.push((place.index, size)),
             // The ledger itself follows its keys.
             Record::LedgerKeyRotated { .. } => {}
@@ -223,9 +247,7 @@ impl State {
             | Record::OpeningErased { .. }
             | Record::ReviewRecorded { .. }
             | Record::WitnessStatus { .. }) => self.fold_audit(place, audit)?,
-            reserved @ (Record::SiteRevoked { .. }
-            | Record::ClientRevoked { .. }
-            | Record::GroupFormed { .. }
+            reserved @ (Record::GroupFormed { .. }
             | Record::ModuleRegistered { .. }
             | Record::UsageRecorded { .. }
             | Record::PolicyProposed { .. }

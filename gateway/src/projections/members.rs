@@ -18,14 +18,16 @@ pub struct SiteState {
     pub tls_spki: Digest,
     /// The entry that enrolled it, or renewed it last.
     pub entry: u64,
+    /// The entry that revoked its keys.
+    pub revoked: Option<u64>,
 }
 
 impl SiteState {
-    /// Whether its certificate is in force at `now`.
+    /// Whether its certificate is in force at `now`, and was not revoked.
     #[must_use]
     pub fn is_valid_at(&self, now: UnixSeconds) -> bool {
         let membership = &self.certificate.membership;
-        membership.not_before <= now && now <= membership.not_after
+        self.revoked.is_none() && membership.not_before <= now && now <= membership.not_after
     }
 
     /// `site` or `evaluator`.

@@ -13,11 +13,11 @@ pub mod members;
 pub mod rounds;
 pub mod scores;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use konclave_crypto::privacy::PrivacyCost;
-use konclave_crypto::{Digest, JobId, MembershipCertificate, SiteId};
+use konclave_crypto::{Digest, IdentityPublicKey, JobId, MembershipCertificate, SiteId};
 use konclave_ledger::Hash;
 use konclave_ledger::records::RecordError;
 use konclave_policies::rounds::{RoundPolicy, WitnessRules};
@@ -45,6 +45,10 @@ pub struct State {
     pub sites: BTreeMap<SiteId, SiteState>,
     /// Which site has which TLS client key.
     pub tls_spki: BTreeMap<Digest, SiteId>,
+    /// Identity keys that were revoked.
+    pub revoked_keys: BTreeSet<IdentityPublicKey>,
+    /// Clients that were revoked, each with the key (PEM) that it had.
+    pub revoked_clients: BTreeSet<(String, String)>,
     /// Partner clients by id.
     pub clients: BTreeMap<String, ClientState>,
     /// Deposits, oldest first.

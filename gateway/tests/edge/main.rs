@@ -16,5 +16,6 @@ mod deployment;
 mod ledger;
 mod ledger_key;
 mod resumable;
+mod revocation;
 mod surroundings;
 mod tokens;

@@ -1,0 +1,130 @@
+//! Revoked keys: within seconds, also for what is under way, and for ever.
+
+use std::time::{Duration, Instant};
+
+use axum::body::Bytes;
+use konclave_crypto::MemberRole;
+use reqwest::{Body, Client, StatusCode};
+
+use crate::deployment::{Folders, Served, enrolment_request, fail, problem, succeed};
+
+const SEED: u8 = 7;
+
+fn revoke_site(served: &Served, site: &str) -> String {
+    let dir = served.folders.dir();
+    succeed(&["site", "revoke", "--dir", &dir, "--site", site, "--reason", "its key was stolen"])
+}
+
+async fn status(served: &Served, client: &Client) -> StatusCode {
+    client.get(served.url("/v1/sites")).send().await.unwrap().status()
+}
+
+/// Seconds until a member is refused.
+async fn refused_after(served: &Served, client: &Client) -> f64 {
+    let started = Instant::now();
+    while status(served, client).await != StatusCode::UNAUTHORIZED {
+        assert!(started.elapsed() < Duration::from_secs(60), "a revocation takes effect within a minute");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    started.elapsed().as_secs_f64()
+}
+
+#[tokio::test]
+async fn a_revoked_site_is_refused_within_seconds_and_for_ever() {
+    let folders = Folders::new();
+    let alpha = folders.enrol("alpha", MemberRole::Site, 1);
+    folders.enrol("beta", MemberRole::Site, 2);
+    let mut served = folders.serve().await;
+    let client = served.client_of(&alpha);
+    assert_eq!(status(&served, &client).await, StatusCode::OK);
+    let said = revoke_site(&served, "alpha");
+    assert!(said.contains("within two seconds"), "{said}");
+    let seconds = refused_after(&served, &client).await;
+    assert!(seconds < 30.0, "{seconds}");
+    let answer = client.get(served.url("/v1/sites")).send().await.unwrap();
+    problem(answer, 401, "unknown-certificate").await;
+
+    // The same keys do not come back; others do.
+    let (request, _) = enrolment_request("alpha", MemberRole::Site, 1);
+    let (input, dir) = (served.folders.path("request.json"), served.folders.dir());
+    std::fs::write(&input, serde_json::to_vec(&request).unwrap()).unwrap();
+    let said =
+        fail(&["enrol", "--dir", &dir, "--request", &input, "--out", &served.folders.path("out.json")]);
+    assert!(said.contains("was revoked"), "{said}");
+    let renewed = served.folders.enrol("alpha", MemberRole::Site, 3);
+    let renewed = served.client_of(&renewed);
+    let started = Instant::now();
+    while status(&served, &renewed).await != StatusCode::OK {
+        assert!(started.elapsed() < Duration::from_secs(60), "new keys are taken");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(status(&served, &client).await, StatusCode::UNAUTHORIZED);
+
+    // A gateway that starts anew knows it from the ledger.
+    let folders = std::mem::replace(&mut served.folders, Folders::new());
+    drop(served);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let served = folders.serve().await;
+    assert_eq!(status(&served, &served.client_of(&alpha)).await, StatusCode::UNAUTHORIZED);
+    let dir = served.folders.dir();
+    let said = fail(&["site", "revoke", "--dir", &dir, "--site", "nobody", "--reason", "x"]);
+    assert!(said.contains("no site `nobody` is enrolled"), "{said}");
+    let said = fail(&["site", "revoke", "--dir", &dir, "--site", "beta", "--reason", " "]);
+    assert!(said.contains("--reason"), "{said}");
+}
+
+#[tokio::test]
+async fn a_revoked_client_loses_its_tokens_and_what_it_is_sending() {
+    let folders = Folders::new();
+    folders.add_client("acme", "model-developer", SEED);
+    let served = folders.serve().await;
+    let token = served.token("acme", SEED).await;
+    let client = served.client(None);
+
+    // A body that goes on for ever, as slowly as a body may.
+    let digest = "0".repeat(64);
+    let pieces = futures_util::stream::unfold(0_u32, |sent| async move {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        Some((Ok::<_, std::io::Error>(Bytes::from_static(b"piece")), sent + 1))
+    });
+    let upload = client
+        .put(served.url(&format!("/v1/blobs/{digest}")))
+        .bearer_auth(&token)
+        .header("content-type", "application/octet-stream")
+        .body(Body::wrap_stream(pieces));
+    let upload = tokio::spawn(upload.send());
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(!upload.is_finished(), "the upload is under way");
+
+    let dir = served.folders.dir();
+    succeed(&["client", "revoke", "--dir", &dir, "--client-id", "acme", "--reason", "its contract ended"]);
+    let ended =
+        tokio::time::timeout(Duration::from_secs(30), upload).await.expect("the upload ends").unwrap();
+    assert!(ended.is_err() || !ended.unwrap().status().is_success());
+    let refused = client.get(served.url("/v1/sites")).bearer_auth(&token).send().await.unwrap();
+    problem(refused, 401, "unauthenticated").await;
+    problem(served.ask_token(&served.claims("acme", "later"), SEED, None).await, 401, "unauthenticated")
+        .await;
+
+    // With the same key it does not come back; with another one it does.
+    let key = served.folders.path("client.pub");
+    let said = fail(&[
+        "client",
+        "add",
+        "--dir",
+        &dir,
+        "--client-id",
+        "acme",
+        "--organisation",
+        "Acme",
+        "--role",
+        "auditor",
+        "--public-key",
+        &key,
+    ]);
+    assert!(said.contains("was revoked"), "{said}");
+    served.folders.add_client("acme", "model-developer", 9);
+    let token = served.token("acme", 9).await;
+    let answer = client.get(served.url("/v1/sites")).bearer_auth(&token).send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::OK);
+}
