@@ -20,7 +20,7 @@ fn origin(folders: &Folders) -> Origin {
 }
 
 fn signer(folders: &Folders) -> SigningKey {
-    SigningKey::from_seed(&*read_seed(&Folder::new(folders.dir()).ledger_key()).unwrap())
+    SigningKey::from_seed(&read_seed(&Folder::new(folders.dir()).ledger_key()).unwrap())
 }
 
 fn vkey(folders: &Folders) -> VerifierKey {
