@@ -35,7 +35,7 @@ BENCH ?= default
 PEER ?=
 PEER_PYTHON ?= python3.12
 
-.PHONY: help setup build demo quality test test-rust test-api test-second torture mutants simulate vectors schemas scale fuzz lint lint-quick arrows lint-deny bench bench-ledger bench-audit audit-static openapi clean distclean
+.PHONY: help setup build demo quality test test-rust test-api test-second torture mutants simulate vectors schemas scale fuzz lint lint-quick arrows lint-deny bench bench-ledger bench-audit audit-static openapi release-openapi clean distclean
 
 help: ## List the tasks
 	@echo 'make TASK, where TASK is one of:'
@@ -104,11 +104,13 @@ schemas: ## Write ledger/schemas/ anew after a change of the records
 fuzz: ## Run the fuzz targets for SECONDS each, on the stable compiler: [SECONDS=60] [ONLY='ledger crypto/setup']
 	@scripts/fuzz.sh '$(CARGO)' '$(if $(filter command line,$(origin SECONDS)),$(SECONDS),60)' $(ONLY)
 
-lint-quick: ## Formatting, dependency arrows, that SECURITY.md names tests that exist, and that their checks can be removed
+lint-quick: ## Formatting, dependency arrows, breaks of the API, that SECURITY.md names tests that exist, and that their checks can be removed
 	$(CARGO) fmt --all -- --check
 	@$(PYTHON) scripts/check_arrows.py
 	@$(PYTHON) scripts/check_attack_tests.py
 	@$(PYTHON) scripts/check_mutants.py --dry
+	@$(PYTHON) scripts/openapi_diff_test.py
+	@$(PYTHON) scripts/openapi_diff.py
 
 lint: lint-quick ## All of that, clippy and the docs without warnings, and the dependencies' licences
 	@$(PYTHON) scripts/fetch_libtorch.py
@@ -150,6 +152,9 @@ openapi: setup ## Write openapi/openapi.json anew from the gateway's routes
 	@mkdir -p target
 	'$(TARGET)/debug/konclave-gateway' openapi > target/openapi.json.new
 	mv target/openapi.json.new openapi/openapi.json
+
+release-openapi: ## Keep openapi.json as what later versions must not break: openapi/released/VERSION.json
+	@$(PYTHON) scripts/openapi_diff.py --release
 
 clean: ## Remove all that was built; third_party/ stays
 	$(CARGO) clean
