@@ -17,6 +17,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::{Config, ConfigError, Overrides};
 use crate::folder::Folder;
+use crate::openapi::DocumentError;
 use crate::serve::ServeError;
 use crate::traffic::Recorder;
 
@@ -124,7 +125,7 @@ pub enum CliError {
     },
     /// The OpenAPI document cannot be written.
     #[error("the OpenAPI document cannot be written: {0}")]
-    Json(#[from] serde_json::Error),
+    Document(#[from] DocumentError),
     /// The output cannot be written, or threads cannot be started.
     #[error(transparent)]
     Io(#[from] io::Error),

@@ -11,7 +11,10 @@ mod blobs;
 mod capacity;
 mod certificates;
 mod command_line;
+#[path = "../support/conformance.rs"]
+mod conformance;
 mod deployment;
+mod documented;
 mod ledger;
 mod surroundings;
 mod tokens;
