@@ -37,7 +37,7 @@ BENCH ?= default
 PEER ?=
 PEER_PYTHON ?= python3.12
 
-.PHONY: help setup build demo quality test test-rust test-api test-second test-upload torture mutants simulate vectors schemas faults scale fuzz lint lint-quick arrows lint-deny bench bench-ledger bench-audit audit-static openapi clean distclean
+.PHONY: help setup build demo quality test test-rust test-api test-contract test-second test-upload torture mutants simulate vectors schemas faults scale fuzz lint lint-quick arrows lint-deny bench bench-ledger bench-audit audit-static openapi examples release-openapi clean distclean
 
 help: ## List the tasks
 	@echo 'make TASK, where TASK is one of:'
@@ -66,10 +66,15 @@ test: test-rust test-api test-second ## Run every test
 test-rust: setup ## Run the Rust tests, end-to-end ones included
 	$(CARGO) test --locked --workspace
 
-test-api: setup ## Generate a Python client from openapi.json and use it on a live gateway
+test-api: setup test-contract ## Lint openapi.json, generate a Python client from it and use it on a live gateway
 	@$(PYTHON) scripts/api_client.py
 	$(CARGO) test --locked --workspace --no-run
 	$(CARGO) test --locked --workspace --test end_to_end -- --ignored api_client::
+
+test-contract: ## Lint openapi.json and its examples (brings its own Node.js), and look for breaks since the last release
+	@$(PYTHON) scripts/contract_lint.py
+	@$(PYTHON) scripts/openapi_diff_test.py
+	@$(PYTHON) scripts/openapi_diff.py
 
 simulate: ## Simulate jobs with faults and attacks: [SECONDS=3600] [SEED=1]
 	SECONDS='$(SECONDS)' SEED='$(SEED)' $(CARGO) test --locked --release -p konclave-crypto --test simulation -- \
@@ -114,11 +119,13 @@ faults: ## Write docs/ledger-faults.md anew after a change of how the ledger sto
 fuzz: ## Run the fuzz targets for SECONDS each, on the stable compiler: [SECONDS=60] [ONLY='ledger crypto/setup']
 	@scripts/fuzz.sh '$(CARGO)' '$(if $(filter command line,$(origin SECONDS)),$(SECONDS),60)' $(ONLY)
 
-lint-quick: ## Formatting, dependency arrows, that SECURITY.md names tests that exist, and that their checks can be removed
+lint-quick: ## Formatting, dependency arrows, breaks of the API, that SECURITY.md names tests that exist, and that their checks can be removed
 	$(CARGO) fmt --all -- --check
 	@$(PYTHON) scripts/check_arrows.py
 	@$(PYTHON) scripts/check_attack_tests.py
 	@$(PYTHON) scripts/check_mutants.py --dry
+	@$(PYTHON) scripts/openapi_diff_test.py
+	@$(PYTHON) scripts/openapi_diff.py
 
 lint: lint-quick ## All of that, clippy and the docs without warnings, and the dependencies' licences
 	@$(PYTHON) scripts/fetch_libtorch.py
@@ -160,6 +167,13 @@ openapi: setup ## Write openapi/openapi.json anew from the gateway's routes
 	@mkdir -p target
 	'$(TARGET)/debug/konclave-gateway' openapi > target/openapi.json.new
 	mv target/openapi.json.new openapi/openapi.json
+
+examples: setup ## Write openapi/src/examples/ anew from a played job, and openapi.json with them
+	$(CARGO) test --locked --workspace --test rounds -- --ignored examples::
+	@$(MAKE) --no-print-directory openapi
+
+release-openapi: ## Keep openapi.json as what later versions must not break: openapi/released/VERSION.json
+	@$(PYTHON) scripts/openapi_diff.py --release
 
 clean: ## Remove all that was built; third_party/ stays
 	$(CARGO) clean

@@ -4,9 +4,9 @@
 //! what the coordinator decided, relays the messages of secure aggregation, and opens sums that only the agreed set of
 //! sites can open. Its state is a fold over the ledger: it can be stopped at any instant and started anew.
 //!
-//! The edge (`cli`, `config`, `tls`, `auth`, `extract`, `error`, `request`, `router`, `routes`, `blobs`,
-//! `uploads`, `capacity`, `traffic`)
-//! knows HTTP; the core (`core`, `writer`, `projections`, `coordinator`, `rounds_store`) does not.
+//! The edge (`cli`, `config`, `tls`, `auth`, `extract`, `error`, `request`, `router`, `routes`, `openapi`, `documented`,
+//! `blobs`, `uploads`, `capacity`, `traffic`) knows HTTP; the core (`core`, `writer`, `projections`, `coordinator`,
+//! `rounds_store`) does not.
 //!
 //! What it is not: it never sees one site's update unmasked, holds no data of a site, and nothing attests the
 //! hardware it runs on.
@@ -18,6 +18,7 @@ pub mod cli;
 pub mod config;
 pub mod coordinator;
 pub mod core;
+mod documented;
 pub mod enrolment;
 pub mod error;
 pub mod extract;

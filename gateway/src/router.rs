@@ -17,6 +17,7 @@ use crate::auth::standing::watched;
 use crate::auth::tokens::Tokens;
 use crate::capacity::{Requests, bounded};
 use crate::core::App;
+use crate::documented::{Documented, only_documented};
 use crate::error::ApiError;
 use crate::extract::BodyTime;
 use crate::traffic::{Recorder, record};
@@ -68,12 +69,12 @@ pub struct Edge {
 
 /// The whole service.
 pub fn router(app: App, edge: Edge) -> Router {
-    let (operations, _) = operations().split_for_parts();
-    surrounded(operations.merge(routes::docs::pages()), &app, edge).with_state(app)
+    let (operations, document) = operations().split_for_parts();
+    surrounded(operations, Documented::by(&document), &app, edge).with_state(app)
 }
 
 /// Puts around some operations what surrounds all of them; outermost last.
-pub(crate) fn surrounded(operations: Router<App>, app: &App, edge: Edge) -> Router<App> {
+fn surrounded(operations: Router<App>, documented: Documented, app: &App, edge: Edge) -> Router<App> {
     let timeouts = app.config().settings.timeouts;
     let times = (timeouts.body_idle(), BodyTime(timeouts.body()));
     let router = operations
@@ -87,7 +88,10 @@ pub(crate) fn surrounded(operations: Router<App>, app: &App, edge: Edge) -> Rout
         Some(recorder) => router.layer(from_fn_with_state(recorder, record)),
         None => router,
     };
-    router.layer(from_fn_with_state(edge.requests, bounded)).layer(from_fn(request::surround))
+    router
+        .layer(from_fn_with_state(edge.requests, bounded))
+        .layer(from_fn_with_state(documented, only_documented))
+        .layer(from_fn(request::surround))
 }
 
 async fn nothing_here(uri: Uri) -> ApiError {

@@ -11,6 +11,7 @@ pub mod contributions;
 pub mod corrections;
 pub mod deposits;
 pub mod evaluations;
+pub mod examples;
 pub mod jobs;
 pub mod ledger;
 pub mod models;

@@ -98,6 +98,8 @@ pub struct Verification {
 
 /// One opened sum.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+// Commitments have openings too, and schemas are told apart by name alone.
+#[schema(as = OpenedSumView)]
 pub struct OpeningView {
     /// The sites it sums.
     pub sites: Vec<SiteId>,

@@ -19,6 +19,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::{Config, ConfigError, Overrides};
 use crate::folder::Folder;
+use crate::openapi::DocumentError;
 use crate::serve::ServeError;
 use crate::traffic::Recorder;
 
@@ -154,7 +155,7 @@ pub enum CliError {
     },
     /// The OpenAPI document cannot be written.
     #[error("the OpenAPI document cannot be written: {0}")]
-    Json(#[from] serde_json::Error),
+    Document(#[from] DocumentError),
     /// The output cannot be written, or threads cannot be started.
     #[error(transparent)]
     Io(#[from] io::Error),

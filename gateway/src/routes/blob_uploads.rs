@@ -40,12 +40,7 @@ pub fn router() -> OpenApiRouter<App> {
 /// An organisation has at most 16 open uploads. One that gets no bytes for a week is forgotten.
 #[utoipa::path(
     post, path = "/v1/uploads", tag = "uploads", request_body = NewUpload,
-    responses((status = 201, description = "The upload is open", body = View, headers(
-        ("Location" = String, description = "Where to append"),
-        ("Upload-Offset" = u64, description = "The next byte wanted"),
-        ("Upload-Complete" = String, description = "`?1` once all bytes came and have the digest, else `?0`"),
-        ("Upload-Limit" = String, description = "`max-size`: bytes of a blob; `max-age`: seconds without a byte")
-    )))
+    responses((status = 201, description = "The upload is open", body = View))
 )]
 async fn announce_upload(
     State(app): State<App>,
@@ -94,11 +89,7 @@ async fn list_blob_uploads(
 #[utoipa::path(
     get, path = "/v1/uploads/{upload}", tag = "uploads",
     params(("upload" = UploadId, Path, description = "The upload's id")),
-    responses((status = 200, description = "The upload", body = View, headers(
-        ("Upload-Offset" = u64, description = "The next byte wanted"),
-        ("Upload-Complete" = String, description = "`?1` once all bytes came and have the digest, else `?0`"),
-        ("Upload-Length" = u64, description = "The announced length")
-    )))
+    responses((status = 200, description = "The upload", body = View))
 )]
 async fn read_blob_upload(
     State(app): State<App>,
@@ -114,12 +105,7 @@ async fn read_blob_upload(
 #[utoipa::path(
     head, path = "/v1/uploads/{upload}", tag = "uploads",
     params(("upload" = UploadId, Path, description = "The upload's id")),
-    responses((status = 204, description = "Where it goes on", headers(
-        ("Upload-Offset" = u64, description = "The next byte wanted"),
-        ("Upload-Complete" = String, description = "`?1` once all bytes came and have the digest, else `?0`"),
-        ("Upload-Length" = u64, description = "The announced length"),
-        ("Upload-Limit" = String, description = "`max-size`: bytes of a blob; `max-age`: seconds without a byte")
-    )))
+    responses((status = 204, description = "Where it goes on"))
 )]
 async fn head_blob_upload(
     State(app): State<App>,
@@ -144,11 +130,7 @@ async fn head_blob_upload(
         ("Upload-Complete" = String, Header, description = "`?1` if the bytes end the upload, `?0` if more will come")
     ),
     request_body(content = OctetStream, content_type = "application/partial-upload", description = "The bytes from the offset on"),
-    responses((status = 200, description = "The bytes are durable", body = View, headers(
-        ("Upload-Offset" = u64, description = "The next byte wanted"),
-        ("Upload-Complete" = String, description = "`?1` once all bytes came and have the digest, else `?0`"),
-        ("Upload-Length" = u64, description = "The announced length")
-    )))
+    responses((status = 200, description = "The bytes are durable", body = View))
 )]
 async fn append_to_upload(
     State(app): State<App>,

@@ -4,7 +4,7 @@ use std::io::SeekFrom;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use konclave_crypto::Digest;
 use konclave_openapi::models::Blob;
@@ -66,7 +66,8 @@ async fn put_blob(
 /// Download a blob
 ///
 /// A developer's organisation reads its own blobs, a site those that a job names which it is asked to take part in or
-/// takes part in, an evaluator all. One byte range (`Range: bytes=FROM-TO`) is answered with 206, so that a broken download can be resumed.
+/// takes part in, an evaluator all. One byte range (`Range: bytes=FROM-TO`) is answered with 206, so that a broken
+/// download can be resumed.
 #[utoipa::path(
     get, path = "/v1/blobs/{digest}", tag = "blobs",
     params(
@@ -81,6 +82,7 @@ async fn put_blob(
 )]
 async fn read_blob(
     State(app): State<App>,
+    method: Method,
     principal: Principal,
     Path(digest): Path<Digest>,
     headers: HeaderMap,
@@ -92,8 +94,9 @@ async fn read_blob(
     app.check_blob_audience(&principal, &digest).await?;
     let (mut file, bytes) = app.blobs().open(&digest).await?;
     let range = match headers.get(header::RANGE) {
-        Some(value) => parse_range(value, bytes)?,
-        None => None,
+        // HEAD says what the whole blob is (RFC 9110, section 14.2).
+        Some(value) if method != Method::HEAD => parse_range(value, bytes)?,
+        Some(_) | None => None,
     };
     let (from, length) = range.unwrap_or((0, bytes));
     file.seek(SeekFrom::Start(from)).await?;

@@ -3,12 +3,12 @@
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
-use axum::routing::get;
 use konclave_ledger::Hash;
 use konclave_ledger::tiles::{TileKind, TilePath};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::blobs::OctetStream;
 use super::caching::{Lifetime, answer};
 use super::ledger::{look, may_read, may_read_all};
 use crate::auth::Principal;
@@ -21,19 +21,16 @@ const NOTE: &str = "text/plain; charset=utf-8";
 
 /// The operations.
 pub fn router() -> OpenApiRouter<App> {
-    // A path with slashes has no place in an OpenAPI document; the tiles are documented at the checkpoint.
     OpenApiRouter::new()
         .routes(routes!(checkpoint_file))
         .routes(routes!(witnessed_file))
+        .routes(routes!(tile_file))
         .routes(routes!(statement_file))
-        .route("/tile/{*path}", get(tile_file))
 }
 
 /// The checkpoint as a file
 ///
-/// A C2SP tlog-checkpoint with the cosignatures gathered so far. The tiles below it are at `/tile/<L>/<N>` and
-/// `/tile/entries/<N>`, with `.p/<W>` for a partial one (C2SP tlog-tiles); they never change, this one does. Every member reads the tiles of hashes;
-/// those of entries are for who may export the ledger: auditors, the council, the operator.
+/// A C2SP tlog-checkpoint with the cosignatures gathered so far. The tiles below it never change, this one does.
 #[utoipa::path(
     get, path = "/checkpoint", tag = "ledger",
     responses(
@@ -70,14 +67,29 @@ async fn witnessed_file(
     file(&app, &headers, "witnessed", NOTE, Lifetime::Moment).await
 }
 
-/// A tile: `tile/<L>/<N>` or `tile/entries/<N>`, with `.p/<W>` for a partial one.
+/// A tile of hashes or entries
+///
+/// `/tile/<L>/<N>` and `/tile/entries/<N>`, with `.p/<W>` for a partial one (C2SP tlog-tiles): the index has slashes,
+/// such as `x001/234.p/5`, which are not percent-encoded. Every member reads the tiles of hashes; those of entries are
+/// for who may export the ledger: auditors, the council, the operator.
+#[utoipa::path(
+    get, path = "/tile/{level}/{*index}", tag = "ledger",
+    params(
+        ("level" = String, Path, description = "The tile's level, `0` to `5`, or `entries`"),
+        ("index" = String, Path, description = "The tile's index in groups of three digits with slashes between them")
+    ),
+    responses(
+        (status = 200, description = "The tile", body = OctetStream, content_type = "application/octet-stream"),
+        (status = 304, description = "You have it: you named it in `If-None-Match`")
+    )
+)]
 async fn tile_file(
     State(app): State<App>,
     principal: Principal,
-    Path(path): Path<String>,
+    Path((level, index)): Path<(String, String)>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let path = format!("tile/{path}");
+    let path = format!("tile/{level}/{index}");
     match path.parse::<TilePath>().map(|tile| tile.kind()) {
         Ok(TileKind::Entries) => may_read_all(&app, &principal)?,
         Ok(TileKind::Hashes { .. }) | Err(_) => may_read(&app, &principal)?,

@@ -2,6 +2,9 @@
 
 use axum::response::Html;
 use konclave_openapi::problem::ProblemType;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
+use utoipa::{PartialSchema, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -14,10 +17,22 @@ pub fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(explain_problem))
 }
 
+/// The last segment of a problem's `type`.
+pub(crate) struct ProblemSlug;
+
+impl PartialSchema for ProblemSlug {
+    fn schema() -> RefOr<Schema> {
+        let slugs = ProblemType::ALL.iter().map(|kind| kind.slug());
+        ObjectBuilder::new().schema_type(Type::String).enum_values(Some(slugs)).into()
+    }
+}
+
+impl ToSchema for ProblemSlug {}
+
 /// Read what a problem type means and what to do
 #[utoipa::path(
     get, path = "/problems/{slug}", tag = "documentation",
-    params(("slug" = String, Path, description = "The last segment of a problem's `type`")),
+    params(("slug" = ProblemSlug, Path, description = "The last segment of a problem's `type`")),
     responses((status = 200, description = "A page", body = String, content_type = "text/html"))
 )]
 async fn explain_problem(Path(slug): Path<String>) -> Result<Html<String>, ApiError> {

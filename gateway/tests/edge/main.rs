@@ -12,7 +12,10 @@ mod bound_tokens;
 mod capacity;
 mod certificates;
 mod command_line;
+#[path = "../support/conformance.rs"]
+mod conformance;
 mod deployment;
+mod documented;
 mod ledger;
 mod ledger_key;
 mod resumable;

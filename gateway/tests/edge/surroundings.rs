@@ -10,7 +10,7 @@ use crate::deployment::{Folders, problem};
 async fn what_is_not_there_is_a_problem() {
     let served = Folders::new().serve().await;
     let client = served.client(None);
-    for path in ["/", "/v1/nothing", "/v2/sites", "/problems/nothing", "/docs/nothing.js"] {
+    for path in ["/", "/v1/nothing", "/v2/sites", "/problems/nothing", "/docs/", "/docs/nothing.js"] {
         let answer = client.get(served.url(path)).send().await.unwrap();
         problem(answer, 404, "not-found").await;
     }
@@ -73,7 +73,16 @@ async fn the_documentation_comes_from_the_binary() {
         answer.text().await.unwrap()
     };
     assert_eq!(text("/openapi.json").await, konclave_openapi::OPENAPI_JSON);
-    assert!(text("/docs/").await.contains("swagger"));
+    // The page asks for nothing that is not there.
+    let page = text("/docs").await;
+    let asked: Vec<&str> = page.split('"').filter(|part| part.starts_with('/')).collect();
+    assert_eq!(asked.len(), 7, "{page}");
+    for path in asked {
+        let answer = served.client(None).get(served.url(path)).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK, "{path}");
+    }
+    assert!(text("/docs/swagger-initializer.js").await.contains("\"/openapi.json\""));
+    assert!(text("/docs/swagger-ui.css").await.contains(".swagger-ui"));
     for kind in ProblemType::ALL {
         assert!(text(&format!("/problems/{}", kind.slug())).await.contains(kind.title()));
     }

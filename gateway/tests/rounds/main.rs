@@ -14,9 +14,12 @@
 
 mod attacks;
 mod cancelled;
+#[path = "../support/conformance.rs"]
+mod conformance;
 mod corrections;
 mod differencing;
 mod evaluations;
+mod examples;
 mod full_disk;
 mod hostile_sites;
 mod idempotency;
@@ -26,6 +29,7 @@ mod ledger_exports;
 mod ledger_files;
 mod life;
 mod noise;
+mod observer;
 mod operator;
 mod privacy;
 mod restarts;

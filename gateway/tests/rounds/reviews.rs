@@ -21,6 +21,12 @@ const SEED: [u8; 32] = [44; 32];
 /// A world in which the auditor's key is known.
 async fn registered() -> World {
     let world = World::new(5).await;
+    register(&world, None).await;
+    world
+}
+
+/// Makes the auditor's key known, and with it a commitment to who answers for the auditor.
+pub async fn register(world: &World, contact: Option<Hash>) {
     let mut der = hex::decode("302a300506032b6570032100").unwrap();
     der.extend(SigningKey::from_seed(&SEED).public().0);
     let pem = format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", STANDARD.encode(der));
@@ -29,14 +35,13 @@ async fn registered() -> World {
         organisation: "Acme".to_owned(),
         roles: vec![Role::Auditor],
         public_key: pem,
-        contact: None,
+        contact,
         certificate_bound: false,
     };
     world.app().register_client(&Caller::gateway("test"), client).await.unwrap();
-    world
 }
 
-fn review(world: &World, size: u64) -> ReviewStatement {
+pub fn review(world: &World, size: u64) -> ReviewStatement {
     ReviewStatement {
         reviewer: "auditor".to_owned(),
         origin: "konclave.example/test".to_owned(),
@@ -53,7 +58,7 @@ fn review(world: &World, size: u64) -> ReviewStatement {
     }
 }
 
-fn signed(review: &ReviewStatement) -> Envelope {
+pub fn signed(review: &ReviewStatement) -> Envelope {
     statements::sign(&SEED, review).unwrap()
 }
 

@@ -17,7 +17,7 @@ use crate::ledger::deposit;
 use crate::world::{World, auditor, developer, member, site, witness};
 
 /// A policy that asks for three witnesses and waits ten minutes for them.
-fn three_wanted() -> String {
+pub fn three_wanted() -> String {
     format!("{}\n[witnesses]\nquorum = 3\npatience_seconds = 600\n", RoundPolicy::EMBEDDED)
 }
 
@@ -27,13 +27,13 @@ async fn grow(world: &World, records: u64) {
 }
 
 /// A site as a witness, as the specification has it.
-struct Watcher {
+pub struct Watcher {
     id: SiteId,
     state: WitnessState,
 }
 
 impl Watcher {
-    fn new(world: &World, index: usize) -> Self {
+    pub fn new(world: &World, index: usize) -> Self {
         let origin = world.app().ledger().ledger().verifier_key().name().clone();
         Self { id: site(index), state: WitnessState::new(origin) }
     }
@@ -47,7 +47,7 @@ impl Watcher {
     }
 
     /// Checks and cosigns what it is asked; gives the size.
-    async fn come(&mut self, world: &World) -> u64 {
+    pub async fn come(&mut self, world: &World) -> u64 {
         let request = self.asked(world).await;
         self.cosign(world, &request).await
     }

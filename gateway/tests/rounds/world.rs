@@ -2,23 +2,31 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode, header};
+use axum::middleware::from_fn_with_state;
 use axum::response::Response;
 use konclave_crypto::{
     ConsortiumRootKey, Digest, IdentityKey, JobId, MemberRole, Membership, MembershipCertificate, SiteId,
     UnixSeconds,
 };
+use konclave_gateway::auth::clients::Clients;
+use konclave_gateway::auth::replay::UsedAssertions;
+use konclave_gateway::auth::token_keys::TokenKeys;
+use konclave_gateway::auth::tokens::Tokens;
 use konclave_gateway::auth::{MemberPrincipal, Principal};
+use konclave_gateway::capacity::{Capacity, Requests};
 use konclave_gateway::config::{Config, Settings};
 use konclave_gateway::coordinator;
 use konclave_gateway::core::{App, Caller, Clock, CoreOptions, Entry, NewMember};
 use konclave_gateway::enrolment::EnrolmentRecord;
-use konclave_gateway::folder::Folder;
+use konclave_gateway::folder::{Folder, make_folder, write_seed};
 use konclave_gateway::projections::{OpenedState, State};
+use konclave_gateway::router::{Edge, router};
 use konclave_ledger::records::Record;
 use konclave_ledger::witness::WitnessSigner;
 use konclave_ledger::{EntryDraft, Envelope, Ledger, LedgerOptions, OpenError, SigningKey, Timestamp};
@@ -35,6 +43,7 @@ use serde::de::DeserializeOwned;
 use tower::ServiceExt;
 use zeroize::Zeroizing;
 
+use crate::observer::{Observer, observe};
 use crate::site::TestSite;
 
 pub const START: u64 = 1_800_000_000;
@@ -51,6 +60,8 @@ pub struct World {
     pub evaluator: IdentityKey,
     rounds_policy: String,
     running: Option<(App, Router)>,
+    /// Sees every answer.
+    pub observer: Observer,
     /// Restart the gateway after every accepted message.
     pub restarts: bool,
     /// Seconds in which a reader must take the next part of an answer, where a test does not wait a minute.
@@ -117,6 +128,7 @@ impl World {
             root,
             rounds_policy: rounds_policy.to_owned(),
             running: None,
+            observer: Observer::default(),
             restarts: false,
             answer_seconds: None,
         };
@@ -152,8 +164,9 @@ impl World {
             });
             match opened.await {
                 Ok(app) => {
-                    let (router, _) = konclave_gateway::router::operations().split_for_parts();
-                    self.running = Some((app.clone(), router.with_state(app)));
+                    let whole = router(app.clone(), self.edge(&app));
+                    let watched = whole.layer(from_fn_with_state(self.observer.clone(), observe));
+                    self.running = Some((app, watched));
                     return;
                 }
                 // The writer's thread of the gateway before ends a moment after its last handle.
@@ -162,6 +175,25 @@ impl World {
                 }
                 Err(error) => panic!("the gateway does not open: {error}"),
             }
+        }
+    }
+
+    /// What the edge adds, as a deployment has it.
+    fn edge(&self, app: &App) -> Edge {
+        let folder = &app.config().folder;
+        make_folder(&folder.keys()).unwrap();
+        let key = folder.keys().join("token-1.key");
+        if !key.exists() {
+            write_seed(&key, &Zeroizing::new([7; 32])).unwrap();
+        }
+        let used = UsedAssertions::open(&folder.used_assertions(), self.clock.now()).unwrap();
+        let keys = TokenKeys::load(&folder.keys()).unwrap();
+        let issuer = app.config().settings.public_url.clone();
+        let capacity = Capacity { connections: 64, connections_per_address: 64, requests: 4096 };
+        Edge {
+            tokens: Arc::new(Tokens::new(issuer, keys, Clients::new(folder.clients()), used)),
+            recorder: None,
+            requests: Requests::new(&capacity),
         }
     }
 
@@ -299,7 +331,8 @@ impl World {
         router.oneshot(request).await.unwrap()
     }
 
-    async fn request(&self, principal: &Principal, request: Request<Body>) -> (StatusCode, Vec<u8>) {
+    /// The status and the body of the answer to any request.
+    pub async fn request(&self, principal: &Principal, request: Request<Body>) -> (StatusCode, Vec<u8>) {
         let response = self.respond(principal, request).await;
         let status = response.status();
         let bytes = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();

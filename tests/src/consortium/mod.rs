@@ -32,6 +32,8 @@ use crate::partner::{ClientKey, PartnerClient};
 pub const EVALUATOR: &str = "evaluator";
 /// How long a gateway may take to start, replaying its ledger.
 const START_LIMIT: Duration = Duration::from_secs(60);
+/// How often a port that somebody else has for a moment is tried, a second apart.
+const PORT_TRIES: u32 = 30;
 
 /// What to make.
 #[derive(Debug, Clone)]
@@ -149,10 +151,21 @@ impl Consortium {
         let arguments: Vec<String> =
             [&["serve", "--dir", &dir][..], more].concat().into_iter().map(str::to_owned).collect();
         let log = self.folder.join("logs/gateway.log");
-        let mut gateway = Process::start("gateway", &self.programs.gateway, &arguments, &log)?;
-        gateway.wait_for_line("listening on ", START_LIMIT)?;
-        self.gateway = Some(gateway);
-        Ok(())
+        for _ in 0..PORT_TRIES {
+            let mut gateway = Process::start("gateway", &self.programs.gateway, &arguments, &log)?;
+            match gateway.wait_for_line("listening on ", START_LIMIT) {
+                Ok(_) => {
+                    self.gateway = Some(gateway);
+                    return Ok(());
+                }
+                // While no gateway ran, the system may have lent its port to somebody's outgoing connection.
+                Err(HarnessError::EndedEarly { tail, .. }) if tail.contains("Address already in use") => {
+                    std::thread::sleep(Duration::from_secs(1));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(HarnessError::unexpected("the gateway's start", "its port stays in use"))
     }
 
     /// The id of the gateway's process, if it runs.

@@ -35,6 +35,8 @@ fn every_operation_can_be_understood_from_the_document() {
                 "{method} {path} has no tag"
             );
             for (status, response) in operation["responses"].as_object().unwrap() {
+                let shared = response["$ref"].as_str().and_then(|place| document.pointer(&place[1..]));
+                let response = shared.unwrap_or(response);
                 assert!(response["description"].is_string(), "{method} {path}: {status} has no description");
             }
         }
