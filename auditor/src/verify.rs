@@ -218,7 +218,7 @@ impl Walk<'_> {
         let here = index..index + 1;
         self.tiles.item(0, index, &entry.leaf_hash, report)?;
         let Parsed { leaf, record } = match entry.parsed {
-            Ok(parsed) => *parsed,
+            Ok(parsed) => parsed,
             Err(error) => {
                 report.add(Defect::Entry, file, here, error.to_string());
                 return Ok(Err(Broken));
