@@ -150,6 +150,8 @@ async fn register(app: &App, path: PathBuf) -> Result<(), IntakeError> {
     let record: Client = read(&path)?;
     let named = (record.client_id.to_string(), record.public_key.pem().to_owned());
     if app.state().revoked_clients.contains(&named) {
+        // `client revoke` was cut off before it removed the record, or a power cut brought it back: tokens follow from it.
+        std::fs::remove_file(&path).map_err(|source| IntakeError::Record { path: path.clone(), source })?;
         return Err(IntakeError::Revoked { path });
     }
     let client = NewClient {

@@ -31,12 +31,13 @@ pub async fn run(tokens: Arc<Tokens>, folder: PathBuf, mut stop: watch::Receiver
         match TokenKeys::load(&folder) {
             Ok(keys) => {
                 tokens.replace_keys(keys);
+                // Only now: a file that was seen half written is read again.
+                seen = found;
                 tracing::info!("the keys of access tokens were changed");
             }
             Err(error) => {
                 tracing::error!(error = %crate::error::chain(&error), "new token keys are not taken; the old ones stay");
             }
         }
-        seen = found;
     }
 }

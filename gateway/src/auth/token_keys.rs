@@ -45,7 +45,7 @@ pub enum TokenKeysError {
     /// Tokens under the key before the current one may still be good.
     #[error(
         "{newest} is {age} s old: tokens of the key before it live up to {lifetime} s, and another rotation would end \
-         them; wait, or pass --now if a key was stolen"
+         them; wait, or pass --now. If a key was stolen rotate twice with --now: the second time ends what it signed"
     )]
     TooSoon {
         /// The newest key's file.

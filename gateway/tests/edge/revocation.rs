@@ -99,6 +99,7 @@ async fn a_revoked_client_loses_its_tokens_and_what_it_is_sending() {
     assert!(!upload.is_finished(), "the upload is under way");
 
     let dir = served.folders.dir();
+    let kept = std::fs::read(format!("{dir}/clients/acme.json")).unwrap();
     succeed(&["client", "revoke", "--dir", &dir, "--client-id", "acme", "--reason", "its contract ended"]);
     let ended =
         tokio::time::timeout(Duration::from_secs(30), upload).await.expect("the upload ends").unwrap();
@@ -107,6 +108,15 @@ async fn a_revoked_client_loses_its_tokens_and_what_it_is_sending() {
     problem(refused, 401, "unauthenticated").await;
     problem(served.ask_token(&served.claims("acme", "later"), SEED, None).await, 401, "unauthenticated")
         .await;
+
+    // A record that a power cut brought back goes again, and its tokens with it.
+    let record = format!("{dir}/clients/acme.json");
+    std::fs::write(&record, kept).unwrap();
+    let started = Instant::now();
+    while std::path::Path::new(&record).exists() {
+        assert!(started.elapsed() < Duration::from_secs(30), "the record of a revoked key goes");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 
     // With the same key it does not come back; with another one it does.
     let key = served.folders.path("client.pub");
