@@ -35,6 +35,9 @@ pub struct Settings {
     /// Times after which the gateway stops waiting.
     #[serde(default)]
     pub timeouts: Timeouts,
+    /// What members are given.
+    #[serde(default)]
+    pub enrolment: Enrolment,
 }
 
 /// Bounds on what clients may send.
@@ -65,6 +68,20 @@ impl Default for Limits {
             connections_per_address: 64,
             requests: 1024,
         }
+    }
+}
+
+/// What members are given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Enrolment {
+    /// Days for which a member's TLS certificate is good, at enrolment and at each renewal.
+    pub tls_days: u32,
+}
+
+impl Default for Enrolment {
+    fn default() -> Self {
+        Self { tls_days: 90 }
     }
 }
 
@@ -183,7 +200,14 @@ impl Settings {
     /// The settings that `init` writes.
     #[must_use]
     pub fn new(listen: SocketAddr, public_url: String, origin: String) -> Self {
-        Self { listen, public_url, origin, limits: Limits::default(), timeouts: Timeouts::default() }
+        Self {
+            listen,
+            public_url,
+            origin,
+            limits: Limits::default(),
+            timeouts: Timeouts::default(),
+            enrolment: Enrolment::default(),
+        }
     }
 
     /// Checks what types cannot.
@@ -230,13 +254,16 @@ impl Settings {
                 return value(key, "must be 1 to 3600");
             }
         }
+        if !(1..=3650).contains(&self.enrolment.tls_days) {
+            return value("enrolment.tls_days", "must be 1 to 3650");
+        }
         Ok(())
     }
 
     /// As `gateway.toml`, with every key explained.
     #[must_use]
     pub fn to_toml(&self) -> String {
-        let Self { listen, public_url, origin, limits, timeouts } = self;
+        let Self { listen, public_url, origin, limits, timeouts, enrolment } = self;
         format!(
             "# Konclave gateway. Every key can be overridden by KONCLAVE_GATEWAY_<KEY>, nested ones with two\n\
              # underscores: KONCLAVE_GATEWAY_LIMITS__BLOB_BYTES. `konclave-gateway config check` reads all of it.\n\
@@ -272,7 +299,11 @@ impl Settings {
              # Seconds without a client taking the next part of an answer.\n\
              answer_seconds = {}\n\
              # Seconds for requests under way when the gateway is told to stop.\n\
-             shutdown_seconds = {}\n",
+             shutdown_seconds = {}\n\
+             \n\
+             [enrolment]\n\
+             # Days for which a member's TLS certificate is good; a running member renews it at the half of them.\n\
+             tls_days = {}\n",
             limits.blob_bytes,
             limits.open_upload_bytes,
             limits.message_bytes,
@@ -284,6 +315,7 @@ impl Settings {
             timeouts.header_seconds,
             timeouts.answer_seconds,
             timeouts.shutdown_seconds,
+            enrolment.tls_days,
         )
     }
 }

@@ -5,7 +5,7 @@
 use std::io;
 use std::path::Path;
 
-use konclave_crypto::{Digest, MembershipCertificate, SiteId};
+use konclave_crypto::{Digest, IdentityPublicKey, MembershipCertificate, SiteId};
 use serde::{Deserialize, Serialize};
 
 use crate::auth::clients::records;
@@ -21,6 +21,10 @@ pub struct EnrolmentRecord {
     pub witness_vkey: String,
     /// SHA-256 of the DER SubjectPublicKeyInfo of its TLS client certificate.
     pub tls_spki: Digest,
+    /// Identity keys of records that this one replaced. One of them can still be in force, if the gateway did not take this
+    /// record in; a revocation ends them, too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub replaces: Vec<IdentityPublicKey>,
 }
 
 /// All records of a folder, by site; none if there is no folder.

@@ -18,9 +18,9 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
 use crate::auth::clients::{Client, Clients, records};
-use crate::core::{App, Caller, CommandError, EnrolError, NewClient, NewMember};
+use crate::core::{App, Caller, EnrolError, NewClient, NewMember, RegisterError, RevokeError};
 use crate::enrolment::EnrolmentRecord;
-use crate::revocation::Revocation;
+use crate::revocation::{self, Revocation};
 
 /// How often the folders are looked at.
 const PERIOD: Duration = Duration::from_secs(2);
@@ -50,7 +50,7 @@ pub enum IntakeError {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: CommandError,
+        source: RegisterError,
     },
     /// Contacts that no record names could not be erased.
     #[error("contacts in {} that no client's record names could not be erased; remove them by hand", .path.display())]
@@ -61,12 +61,12 @@ pub enum IntakeError {
         source: io::Error,
     },
     /// A revocation could not be recorded.
-    #[error("the revocation in {} could not be recorded", .path.display())]
+    #[error("the revocation in {} ends nothing", .path.display())]
     Revocation {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: CommandError,
+        source: RevokeError,
     },
     /// The client was revoked.
     #[error("the key of the client in {} was revoked; register it with another one", .path.display())]
@@ -131,6 +131,15 @@ fn list(folder: &Path, left: &mut Vec<IntakeError>) -> Vec<PathBuf> {
 
 async fn enrol(app: &App, path: PathBuf) -> Result<(), IntakeError> {
     let record: EnrolmentRecord = read(&path)?;
+    let membership = &record.certificate.membership;
+    let folder = app.config().folder.revocations();
+    // Also one that ended a key before this gateway knew it.
+    let revoked =
+        revocation::read_all(&folder).map_err(|source| IntakeError::Folder { path: folder, source })?;
+    if revoked.iter().any(|known| known.of.identity_keys().contains(&membership.identity_key)) {
+        let source = EnrolError::Revoked { site: membership.site.clone() };
+        return Err(IntakeError::Enrolment { path, source });
+    }
     let member = NewMember {
         certificate: record.certificate,
         witness_vkey: record.witness_vkey,

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use konclave_crypto::{Digest, IdentityPublicKey, SiteId};
 use serde::{Deserialize, Serialize};
 
-use crate::auth::clients::{ClientId, ClientKey};
+use crate::auth::clients::{ClientId, ClientKey, records};
 use crate::folder::{Access, replace};
 
 /// Whose keys end, and why.
@@ -32,6 +32,9 @@ pub enum Revoked {
         site: SiteId,
         /// The identity key that it had.
         identity_key: IdentityPublicKey,
+        /// Others of its identity keys, of which one may be in force instead.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        others: Vec<IdentityPublicKey>,
     },
     /// Of a partner client.
     Client {
@@ -46,7 +49,9 @@ impl Revoked {
     /// The file of its record: one for each key, so that a later revocation leaves the earlier ones.
     fn file(&self, folder: &Path) -> PathBuf {
         let (kind, id, key) = match self {
-            Self::Site { site, identity_key } => ("site", site.as_str(), Digest::of(identity_key.as_bytes())),
+            Self::Site { site, identity_key, .. } => {
+                ("site", site.as_str(), Digest::of(identity_key.as_bytes()))
+            }
             Self::Client { client, public_key } => {
                 ("client", client.as_str(), Digest::of(public_key.as_bytes()))
             }
@@ -55,11 +60,33 @@ impl Revoked {
         folder.join(format!("{kind}-{id}-{key}.json"))
     }
 
+    /// The identity keys of a site that end.
+    #[must_use]
+    pub fn identity_keys(&self) -> Vec<IdentityPublicKey> {
+        match self {
+            Self::Site { identity_key, others, .. } => [&[*identity_key], others.as_slice()].concat(),
+            Self::Client { .. } => Vec::new(),
+        }
+    }
+
     /// Whether these keys were revoked.
     #[must_use]
     pub fn is_recorded(&self, folder: &Path) -> bool {
         self.file(folder).exists()
     }
+}
+
+/// All records of a folder.
+///
+/// # Errors
+/// If the folder or a record cannot be read; the message names the file.
+pub fn read_all(folder: &Path) -> io::Result<Vec<Revocation>> {
+    let read = |path: &PathBuf| {
+        let parsed =
+            std::fs::read(path).and_then(|text| serde_json::from_slice(&text).map_err(io::Error::other));
+        parsed.map_err(|error| io::Error::other(format!("{}: {error}", path.display())))
+    };
+    records(folder)?.iter().map(read).collect()
 }
 
 /// Writes a record, durable on return.

@@ -30,6 +30,7 @@ pub fn operations() -> OpenApiRouter<App> {
         .merge(routes::token::router())
         .merge(routes::status::router())
         .merge(routes::sites::router())
+        .merge(routes::certificates::router())
         .merge(routes::blobs::router())
         .merge(routes::blob_uploads::router())
         .merge(routes::models::router())

@@ -211,7 +211,9 @@ impl Gateway {
         let tokens = Arc::clone(&self.edge.tokens);
         let token_keys = tokio::spawn(crate::auth::key_watch::run(tokens, keys, stopped.clone()));
         let witnesses = tokio::spawn(crate::core::witnesses::run(self.app.clone(), stopped.clone()));
-        let uploads = tokio::spawn(crate::uploads::run(self.app.clone(), stopped));
+        let uploads = tokio::spawn(crate::uploads::run(self.app.clone(), stopped.clone()));
+        let folder = self.app.config().folder.clone();
+        let tls = tokio::spawn(crate::tls::watch::run(self.tls.clone(), folder, stopped));
         let acceptor = Admission {
             tls: RustlsAcceptor::new(self.tls).handshake_timeout(settings.timeouts.header()),
             connections: Connections::new(self.capacity),
@@ -229,7 +231,7 @@ impl Gateway {
         let service = router(self.app, self.edge);
         let served = server.serve(service.into_make_service()).await.map_err(ServeError::Server);
         stop.send_replace(true);
-        for task in [coordinator, intake, token_keys, witnesses, uploads] {
+        for task in [coordinator, intake, token_keys, witnesses, uploads, tls] {
             if let Err(error) = task.await {
                 tracing::error!(%error, "a background task failed");
             }

@@ -21,6 +21,7 @@ use konclave_ledger::{Envelope, Hash, Ledger};
 use support::chance::{Chance, quick_folder, setting};
 use support::power::{Cut, PowerStorage, PoweredDisk};
 use support::{at, consent, consented, cosign_line, created, draft, enrolled, options};
+use tempfile::TempDir;
 
 /// Cuts after which a new ledger is begun, so that checking does not become slower and slower.
 const CUTS_OF_A_LEDGER: u64 = 8;
@@ -204,6 +205,57 @@ fn what_a_killed_process_left_is_durable_before_others_build_on_it() {
         }
     }
     assert!(killed_everywhere > 20, "{killed_everywhere}");
+}
+
+/// A ledger of three entries, and a process killed at some operation of appending two more, if it gets that far.
+fn killed_while_appending(
+    operations: usize,
+    acknowledged: &mut Acknowledged,
+) -> (TempDir, PoweredDisk, bool) {
+    let folder = quick_folder();
+    let mut ledger = Ledger::open(folder.path(), options(false)).unwrap();
+    ledger.append(vec![created(), enrolled("site-a"), draft(2)], at(0)).unwrap();
+    acknowledged.head(&ledger);
+    drop(ledger);
+    let disk = PoweredDisk::new(folder.path());
+    let storage = disk.start(Some(operations), Chance::new("first", operations as u64));
+    if let Ok(mut ledger) = Ledger::open_on(Box::new(storage), options(false)) {
+        let _ = ledger.append(vec![draft(3), draft(4)], at(1));
+    }
+    let killed = disk.is_off();
+    disk.restore_power();
+    (folder, disk, killed)
+}
+
+/// A killed process left a new head whose name the disk does not have yet. What its successor clears away then must not be
+/// what the old head needs: a power cut can bring the old head back and still keep the clearing.
+#[test]
+fn what_is_cleared_at_an_open_is_not_needed_by_a_head_that_a_cut_brings_back() {
+    let mut openings = 0;
+    for operations in 0.. {
+        let mut finished = false;
+        for cut_at in 0.. {
+            let mut acknowledged = Acknowledged::default();
+            let (_folder, disk, killed) = killed_while_appending(operations, &mut acknowledged);
+            finished = !killed;
+            let next = disk.start(Some(cut_at), Chance::new("next", cut_at as u64));
+            let opened = Ledger::open_on(Box::new(next), options(false)).is_ok();
+            for seed in 0..4 {
+                let left = quick_folder();
+                disk.leave(left.path(), Cut::Nasty, &mut Chance::new("left", seed));
+                let context = format!("killed at {operations}, cut at {cut_at}, left {seed}");
+                check(left.path(), &acknowledged, &context);
+            }
+            openings += 1;
+            if opened {
+                break;
+            }
+        }
+        if finished {
+            break;
+        }
+    }
+    assert!(openings > 100, "{openings}");
 }
 
 #[test]

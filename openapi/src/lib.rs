@@ -7,6 +7,7 @@
 //!
 //! What it is not: it has no HTTP server, no client and no rules about who may do what.
 
+pub mod certificates;
 pub mod contributions;
 pub mod corrections;
 pub mod deposits;

@@ -13,7 +13,9 @@ pub struct Site {
     pub certificate: MembershipCertificate,
     /// The verification key of its cosignatures (C2SP signed-note vkey).
     pub witness_vkey: String,
-    /// The ledger entry that enrolled it.
+    /// SHA-256 of the DER SubjectPublicKeyInfo of its TLS client certificate in force.
+    pub tls_spki: Digest,
+    /// The ledger entry that enrolled it, or renewed a key of it last.
     pub enrolled_entry: u64,
     /// When it was last heard from (RFC 3339), if since this gateway's start.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -13,6 +13,7 @@ use konclave_crypto::messages::{
 };
 use konclave_crypto::setup::KeyAdvertisement;
 use konclave_ledger::dsse::Envelope;
+use konclave_openapi::certificates::{CertificateRenewal, RenewedCertificate};
 use konclave_openapi::contributions::{Contribution, Statement};
 use konclave_openapi::corrections::{Correction, NewCorrection};
 use konclave_openapi::deposits::{Deposit, NewDeposit};
@@ -124,6 +125,7 @@ const TYPES: &[Types] = types! {
     upload: (text) => (same::<UploadReceipt>);
     read_work: (-) => (same::<WorkList>);
     list_evaluations: (-) => (same::<Page<Evaluation>>);
+    renew_certificate: (same::<CertificateRenewal>) => (same::<RenewedCertificate>);
     report_evaluation: (same::<NewEvaluation>) => (same::<Evaluation>);
     list_contributions: (-) => (same::<Page<Contribution>>);
     list_statements: (-) => (same::<Page<Statement>>);

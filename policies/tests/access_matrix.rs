@@ -30,6 +30,7 @@ const EXPECTED: &str = "
     read-status         yyy      yyy   yyy yyy     yyy       yyy     yyy
     read-catalogue      yyy      yyy   yyy yyy     yyy       yyy     yyy
     read-sites          yyy      yyy   yyy yyy     yyy       yyy     yyy
+    renew-certificate   ---      ---   --- ---     y--       ---     y--
     create-model        ---      ---   y-- ---     ---       ---     ---
     read-model          yyy      yyy   y-- yyy     yyy       yyy     yyy
     upload-blob         ---      ---   y-- ---     ---       ---     ---

@@ -6,6 +6,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use konclave_ledger::Hash;
 use konclave_policies::authorization::Role;
 use serde::{Deserialize, Serialize};
@@ -107,7 +109,7 @@ impl ClientKey {
         let ed25519 = spki.algorithm.algorithm.to_id_string() == "1.3.101.112";
         let key = <[u8; 32]>::try_from(spki.subject_public_key.data.as_ref());
         match key {
-            Ok(key) if ed25519 && rest.is_empty() => Ok(Self { key, pem: text.trim().to_owned() }),
+            Ok(key) if ed25519 && rest.is_empty() => Ok(Self { key, pem: canonical_pem(&pem.contents) }),
             Ok(_) | Err(_) => Err(ClientKeyError::NotEd25519),
         }
     }
@@ -123,6 +125,11 @@ impl ClientKey {
     pub fn pem(&self) -> &str {
         &self.pem
     }
+}
+
+/// One text for one key: what stands around it in a file, or how its lines are broken, is not the key's.
+fn canonical_pem(der: &[u8]) -> String {
+    format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----", STANDARD.encode(der))
 }
 
 impl TryFrom<String> for ClientKey {

@@ -11,12 +11,11 @@ use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
 use super::Dir;
-use super::enrol::{EnrolError, read_authority};
 use crate::auth::clients::{Client, ClientId, ClientKey, ClientKeyError, Clients};
 use crate::config::{Config, ConfigError, Overrides};
-use crate::folder::{Access, replace};
-use crate::revocation::Revoked;
-use crate::tls::authority::{AuthorityError, sign_client};
+use crate::folder::{Access, SecretError, replace};
+use crate::revocation::{self, Revoked};
+use crate::tls::authority::{AuthorityError, Certified, sign_client};
 
 /// Arguments of `client add`.
 #[derive(Debug, Args)]
@@ -129,9 +128,9 @@ pub enum ClientError {
     /// The certificate cannot be signed.
     #[error(transparent)]
     Authority(#[from] AuthorityError),
-    /// The authority's files cannot be read.
+    /// The TLS authority's files.
     #[error(transparent)]
-    AuthorityFiles(#[from] EnrolError),
+    Secret(#[from] SecretError),
     /// The configuration is wrong.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -171,6 +170,13 @@ impl Add {
         let named = Revoked::Client { client: self.client_id.clone(), public_key: public_key.clone() };
         if named.is_recorded(&config.folder.revocations()) {
             return Err(ClientError::Revoked { id: self.client_id.clone() });
+        }
+        let revoked = revocation::read_all(&config.folder.revocations());
+        let revoked =
+            revoked.map_err(|source| ClientError::File { path: config.folder.revocations(), source })?;
+        let is_sites = |of: &Revoked| matches!(of, Revoked::Site { site, .. } if site.as_str() == self.client_id.as_str());
+        if revoked.iter().any(|known| is_sites(&known.of)) {
+            return Err(ClientError::IdInUse { id: self.client_id.clone() });
         }
         let mut roles = self.role.clone();
         roles.sort_unstable();
@@ -219,7 +225,7 @@ impl Certify {
             return Err(ClientError::Unknown { id: self.client_id.clone() });
         }
         let request = std::fs::read_to_string(&self.request).map_err(|source| at(&self.request, source))?;
-        let authority = read_authority(&config.folder)?;
+        let authority = Certified::read_authority(&config.folder)?;
         let name = self.client_id.as_str();
         let signed = sign_client(&authority, &request, name, OffsetDateTime::now_utc(), self.days)?;
         let text = signed.certificate.as_bytes();

@@ -3,19 +3,20 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use clap::Args;
-use konclave_crypto::{ConsortiumRootKey, MemberRole, Membership, MembershipError, SiteId, UnixSeconds};
+use clap::{Args, ValueEnum};
+use konclave_crypto::{
+    ConsortiumRootKey, IdentityPublicKey, MemberRole, Membership, MembershipError, SiteId, UnixSeconds,
+};
 use konclave_ledger::note::{SignatureType, VerifierKey};
 use konclave_ledger::{Origin, SigningKey};
 use konclave_openapi::sites::{Enrolment, EnrolmentRequest};
 use time::OffsetDateTime;
-use zeroize::Zeroizing;
 
 use super::Dir;
 use crate::config::{Config, ConfigError, Overrides};
 use crate::enrolment::{self, EnrolmentRecord};
-use crate::folder::{Access, Folder, SecretError, read_secret, read_seed, replace};
-use crate::revocation::Revoked;
+use crate::folder::{Access, Folder, SecretError, read_seed, replace};
+use crate::revocation::{self, Revoked};
 use crate::serve::{ServeError, consortium_root};
 use crate::tls::authority::{AuthorityError, Certified, sign_client};
 
@@ -33,12 +34,36 @@ pub struct Enrol {
     /// Where to write the enrolment that goes back to the member
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// How many days the member's certificates are good for
+    /// What the member is to be, as agreed with it; a request for something else is refused
+    #[arg(long, value_enum, default_value_t = Role::Site)]
+    role: Role,
+    /// How many days the membership is good for
     #[arg(long, default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..=3650))]
     days: u32,
+    /// How many days the TLS certificate is good for; a running member renews it in half that time [default: `enrolment.tls_days` of gateway.toml]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=3650))]
+    tls_days: Option<u32>,
     /// Replace the keys or the legal entity of a member that is enrolled already
     #[arg(long)]
     renew: bool,
+}
+
+/// What a member can be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Role {
+    /// Trains on its own data
+    Site,
+    /// Measures models on benchmark data; reads every model
+    Evaluator,
+}
+
+impl From<Role> for MemberRole {
+    fn from(role: Role) -> Self {
+        match role {
+            Role::Site => Self::Site,
+            Role::Evaluator => Self::Evaluator,
+        }
+    }
 }
 
 /// Why a member was not enrolled.
@@ -68,6 +93,26 @@ pub enum EnrolError {
     /// The name or the role is not a member's.
     #[error("a member enrols as `site` or `evaluator`, and not under the name `gateway`")]
     Role,
+    /// The request is for another role.
+    #[error("{site} asks to be {asked}, not {wanted}; if that was agreed, enrol it with --role {asked}")]
+    OtherRole {
+        /// Who asks.
+        site: SiteId,
+        /// For what.
+        asked: &'static str,
+        /// What was said on the command line.
+        wanted: &'static str,
+    },
+    /// The member has another role.
+    #[error(
+        "{site} is enrolled as {role}; a member does not change its role: it enrols anew under another name"
+    )]
+    RoleChange {
+        /// The member.
+        site: SiteId,
+        /// Its role.
+        role: &'static str,
+    },
     /// The member is enrolled with other keys.
     #[error(
         "{site} is enrolled already, with other keys or for another legal entity; with --renew this request replaces it"
@@ -84,7 +129,7 @@ pub enum EnrolError {
         /// The member.
         site: SiteId,
     },
-    /// Another member has the same identity key.
+    /// Another member has a key of the request.
     #[error("the keys in this request are those of {other}; every member makes its own")]
     KeyInUse {
         /// The member that has it.
@@ -96,8 +141,8 @@ pub enum EnrolError {
     /// The new certificate does not verify, which would be a fault of this program.
     #[error("the new certificate does not verify: {0}")]
     Certificate(#[from] MembershipError),
-    /// A client has the id.
-    #[error("`{site}` is the id of a client; the ledger could not tell them apart: choose another")]
+    /// A client has or had the id.
+    #[error("`{site}` is the id of a client, or was; the ledger could not tell them apart: choose another")]
     IdInUse {
         /// The id.
         site: SiteId,
@@ -134,19 +179,24 @@ impl Enrol {
         let config = Config::load(self.dir.folder(), &Overrides::default())?;
         let folder = &config.folder;
         let request = self.read_request()?;
-        self.check_known(folder, &request)?;
+        let replaces = self.check_known(folder, &request)?;
         let root = ConsortiumRootKey::from_seed(read_seed(&folder.root_key())?);
         if root.root() != consortium_root(folder)? {
             return Err(EnrolError::OtherRoot);
         }
         let now = OffsetDateTime::now_utc();
         let tls = sign_client(
-            &read_authority(folder)?,
+            &Certified::read_authority(folder)?,
             &request.tls_request,
             request.site.as_str(),
             now,
-            self.days,
+            self.tls_days.unwrap_or(config.settings.enrolment.tls_days),
         )?;
+        let others = file(folder.enrolments(), enrolment::read_all)?.into_iter();
+        let mut others = others.filter(|known| known.certificate.membership.site != request.site);
+        if let Some(other) = others.find(|known| known.tls_spki == tls.spki) {
+            return Err(EnrolError::KeyInUse { other: other.certificate.membership.site });
+        }
         let start = UnixSeconds(u64::try_from(now.unix_timestamp()).unwrap_or_default());
         let certificate = root.issue(Membership {
             site: request.site.clone(),
@@ -167,8 +217,12 @@ impl Enrol {
             gateway_url: config.settings.public_url.clone(),
             ledger_key: ledger_key(&config)?.to_string(),
         };
-        let record =
-            EnrolmentRecord { certificate, witness_vkey: request.witness_vkey.clone(), tls_spki: tls.spki };
+        let record = EnrolmentRecord {
+            certificate,
+            witness_vkey: request.witness_vkey.clone(),
+            tls_spki: tls.spki,
+            replaces,
+        };
         let text = serde_json::to_vec_pretty(&enrolment)?;
         file(self.out.clone(), |path| replace(path, &text, Access::Public))?;
         file(folder.enrolments(), |path| enrolment::put(path, &record))?;
@@ -200,6 +254,11 @@ impl Enrol {
         if !request.is_signed() {
             return Err(EnrolError::Signature);
         }
+        let wanted = MemberRole::from(self.role);
+        if request.role != wanted && request.role != MemberRole::Gateway {
+            let (asked, wanted) = (request.role.as_str(), wanted.as_str());
+            return Err(EnrolError::OtherRole { site: request.site, asked, wanted });
+        }
         if request.role == MemberRole::Gateway || request.site.as_str() == "gateway" {
             return Err(EnrolError::Role);
         }
@@ -217,15 +276,26 @@ impl Enrol {
         Ok(request)
     }
 
-    fn check_known(&self, folder: &Folder, request: &EnrolmentRequest) -> Result<(), EnrolError> {
-        let named = Revoked::Site { site: request.site.clone(), identity_key: request.identity_key };
-        if named.is_recorded(&folder.revocations()) {
-            return Err(EnrolError::Revoked { site: request.site.clone() });
+    /// The identity keys of the record that this request replaces.
+    fn check_known(
+        &self,
+        folder: &Folder,
+        request: &EnrolmentRequest,
+    ) -> Result<Vec<IdentityPublicKey>, EnrolError> {
+        for revoked in file(folder.revocations(), revocation::read_all)? {
+            if revoked.of.identity_keys().contains(&request.identity_key) {
+                return Err(EnrolError::Revoked { site: request.site.clone() });
+            }
+            if matches!(&revoked.of, Revoked::Client { client, .. } if client.as_str() == request.site.as_str())
+            {
+                return Err(EnrolError::IdInUse { site: request.site.clone() });
+            }
         }
         let client = folder.clients().join(format!("{}.json", request.site));
         if client.exists() {
             return Err(EnrolError::IdInUse { site: request.site.clone() });
         }
+        let mut replaces = Vec::new();
         for known in file(folder.enrolments(), enrolment::read_all)? {
             let membership = &known.certificate.membership;
             let same_key = membership.identity_key == request.identity_key;
@@ -237,24 +307,20 @@ impl Enrol {
                 }
             } else if !self.renew && (!same_key || membership.legal_entity != request.legal_entity) {
                 return Err(EnrolError::Enrolled { site: membership.site.clone() });
+            } else if membership.role != request.role {
+                let (site, role) = (membership.site.clone(), membership.role.as_str());
+                return Err(EnrolError::RoleChange { site, role });
+            } else {
+                replaces.clone_from(&known.replaces);
+                replaces.extend((!same_key).then_some(membership.identity_key));
             }
         }
-        Ok(())
+        Ok(replaces)
     }
 }
 
 fn file<T>(path: PathBuf, act: impl FnOnce(&std::path::Path) -> io::Result<T>) -> Result<T, EnrolError> {
     act(&path).map_err(|source| EnrolError::File { path, source })
-}
-
-pub(super) fn read_authority(folder: &Folder) -> Result<Certified, EnrolError> {
-    let certificate = file(folder.tls_ca(), |path| std::fs::read_to_string(path))?;
-    let path = folder.tls_ca_key();
-    let bytes = read_secret(&path)?;
-    let key = std::str::from_utf8(&bytes)
-        .map_err(|_| SecretError::Malformed { path })
-        .map(|text| Zeroizing::new(text.to_owned()))?;
-    Ok(Certified { certificate, key })
 }
 
 /// The next serial number; noted before it is used, so that none is used twice.

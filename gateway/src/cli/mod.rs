@@ -6,6 +6,7 @@ pub mod enrol;
 pub mod init;
 pub mod ledger;
 pub mod revoke;
+pub mod tls;
 pub mod token;
 
 use std::error::Error;
@@ -46,6 +47,9 @@ enum Command {
     /// Look after the keys of access tokens
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Look after the gateway's TLS certificate
+    #[command(subcommand)]
+    Tls(TlsCommand),
     /// Look after the ledger's key
     #[command(subcommand)]
     Ledger(LedgerCommand),
@@ -78,6 +82,12 @@ enum ClientCommand {
 enum TokenCommand {
     /// Make another key that signs access tokens; the one before it still verifies
     Rotate(token::Rotate),
+}
+
+#[derive(Debug, Subcommand)]
+enum TlsCommand {
+    /// Make another certificate over another key; a running gateway does so by itself at the half of its life
+    Renew(tls::Renew),
 }
 
 #[derive(Debug, Subcommand)]
@@ -136,6 +146,9 @@ pub enum CliError {
     /// `token rotate` failed.
     #[error(transparent)]
     Token(#[from] token::RotateError),
+    /// `tls renew` failed.
+    #[error(transparent)]
+    Tls(#[from] tls::RenewError),
     /// `ledger rotate-key` failed.
     #[error(transparent)]
     RotateKey(#[from] ledger::RotateKeyError),
@@ -184,6 +197,7 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Client(ClientCommand::Revoke(revoke)) => Ok(revoke.run(out)?),
         Command::Site(SiteCommand::Revoke(revoke)) => Ok(revoke.run(out)?),
         Command::Token(TokenCommand::Rotate(rotate)) => Ok(rotate.run(out)?),
+        Command::Tls(TlsCommand::Renew(renew)) => Ok(renew.run(out)?),
         Command::Ledger(LedgerCommand::RotateKey(rotate)) => Ok(rotate.run(out)?),
         Command::Openapi => Ok(out.write_all(crate::openapi::json()?.as_bytes())?),
         Command::Config(ConfigCommand::Check(check)) => Ok(check.run(out)?),

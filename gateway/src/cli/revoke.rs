@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use konclave_crypto::SiteId;
+use konclave_crypto::{IdentityPublicKey, SiteId};
 
 use super::Dir;
 use crate::auth::clients::{ClientId, Clients};
@@ -24,6 +24,9 @@ pub struct Site {
     /// The site or evaluator
     #[arg(long, value_name = "ID")]
     site: SiteId,
+    /// Its identity key, where there is no record of it here; the ledger and GET /v1/sites/ID name it
+    #[arg(long, value_name = "HEX")]
+    identity_key: Option<IdentityPublicKey>,
     /// Why, for the ledger: everybody reads it
     #[arg(long, value_name = "TEXT")]
     reason: String,
@@ -84,19 +87,23 @@ impl Site {
     pub fn run(&self, out: &mut impl Write) -> Result<(), RevokeError> {
         let (folder, reason) = begin(&self.dir, &self.reason)?;
         let path = folder.enrolments().join(format!("{}.json", self.site));
-        let record: EnrolmentRecord = match std::fs::read(&path) {
-            Ok(text) => at(&path, serde_json::from_slice(&text).map_err(io::Error::other))?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(unknown("site", &self.site, "enrolled", folder.enrolments()));
-            }
+        let record: Option<EnrolmentRecord> = match std::fs::read(&path) {
+            Ok(text) => Some(at(&path, serde_json::from_slice(&text).map_err(io::Error::other))?),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(source) => return Err(RevokeError::File { path, source }),
         };
-        let identity_key = record.certificate.membership.identity_key;
-        lay_out(
-            &folder,
-            &Revocation { of: Revoked::Site { site: self.site.clone(), identity_key }, reason },
-        )?;
-        at(&path, std::fs::remove_file(&path))?;
+        let mut keys: Vec<IdentityPublicKey> = self.identity_key.into_iter().collect();
+        keys.extend(record.iter().map(|record| record.certificate.membership.identity_key));
+        keys.extend(record.iter().flat_map(|record| &record.replaces));
+        let Some((identity_key, others)) = keys.split_first() else {
+            return Err(unknown("site", &self.site, "enrolled", folder.enrolments()));
+        };
+        let of =
+            Revoked::Site { site: self.site.clone(), identity_key: *identity_key, others: others.to_vec() };
+        lay_out(&folder, &Revocation { of, reason })?;
+        if record.is_some() {
+            at(&path, std::fs::remove_file(&path))?;
+        }
         writeln!(
             out,
             "{0} is revoked: a running gateway records it within two seconds and takes nothing of it from then on, not \
@@ -121,9 +128,13 @@ impl Client {
             return Err(unknown("client", self.client_id.as_str(), "registered", clients));
         };
         let of = Revoked::Client { client: self.client_id.clone(), public_key: known.public_key };
-        lay_out(&folder, &Revocation { of, reason })?;
+        let laid_out = lay_out(&folder, &Revocation { of, reason });
         let path = clients.join(format!("{}.json", self.client_id.as_str()));
-        at(&path, std::fs::remove_file(&path))?;
+        // On a full disk nothing can be laid out, but the tokens can end: it may be this client that filled it.
+        if laid_out.is_ok() || is_full(&laid_out) {
+            at(&path, std::fs::remove_file(&path))?;
+        }
+        laid_out?;
         writeln!(
             out,
             "{0} is revoked: its tokens are refused from now on, and a running gateway records it within two seconds. It \
@@ -146,6 +157,10 @@ fn begin(dir: &Dir, reason: &str) -> Result<(Folder, String), RevokeError> {
 fn lay_out(folder: &Folder, revocation: &Revocation) -> Result<(), RevokeError> {
     let path = folder.revocations();
     at(&path, crate::folder::make_folder(&path).and_then(|()| revocation::put(&path, revocation)))
+}
+
+fn is_full(done: &Result<(), RevokeError>) -> bool {
+    matches!(done, Err(RevokeError::File { source, .. }) if source.kind() == io::ErrorKind::StorageFull)
 }
 
 fn unknown(kind: &'static str, id: impl ToString, known: &'static str, folder: PathBuf) -> RevokeError {

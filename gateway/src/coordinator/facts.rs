@@ -81,6 +81,11 @@ fn without(all: &[SiteId], some: &BTreeSet<SiteId>) -> BTreeSet<SiteId> {
     all.iter().filter(|site| !some.contains(*site)).cloned().collect()
 }
 
+/// Sites of a cohort that were revoked: nothing comes of them any more, so a round does not wait for them.
+fn revoked(app: &App, cohort: &[SiteId]) -> BTreeSet<SiteId> {
+    cohort.iter().filter(|site| !app.is_member(site)).cloned().collect()
+}
+
 async fn round_facts(
     app: &App,
     job: &JobState,
@@ -103,8 +108,9 @@ async fn round_facts(
         Err(error) => return Err(error),
     };
     let now = app.clock().now();
+    let revoked = revoked(app, &job.cohort);
     let mut live = live.lock().unwrap_or_else(PoisonError::into_inner);
-    Ok(RoundFacts { round: round.round, stage: round_stage(&mut live, job, round, policy, now) })
+    Ok(RoundFacts { round: round.round, stage: round_stage(&mut live, job, round, policy, &revoked, now) })
 }
 
 fn round_stage(
@@ -112,8 +118,10 @@ fn round_stage(
     job: &JobState,
     round: &RoundState,
     policy: &RoundPolicy,
+    revoked: &BTreeSet<SiteId>,
     now: UnixSeconds,
 ) -> RoundStage {
+    let awaited = |missing: BTreeSet<SiteId>| &missing - revoked;
     match live.stage() {
         Stage::Uploading => {
             let context = live.context();
@@ -123,14 +131,14 @@ fn round_stage(
                 deadline: round.deadline,
                 extended: UnixSeconds(round.deadline.get().saturating_add(policy.upload_seconds.into())),
                 last_byte: live.last_byte(),
-                missing: without(&job.cohort, live.uploaded()),
+                missing: awaited(without(&job.cohort, live.uploaded())),
                 enough,
             }
         }
         Stage::Agreeing { deadline } => {
             live.quorum(now);
             let signed = live.signed_by();
-            let missing = live.uploaded().difference(&signed).cloned().collect();
+            let missing = awaited(live.uploaded() - &signed);
             RoundStage::Agreeing { deadline, quorum_since: live.quorum_since(), missing }
         }
         Stage::Unmasking => {
@@ -138,11 +146,12 @@ fn round_stage(
             let asked = round.agreed.as_ref();
             let deadline = asked.map_or(round.deadline, |agreed| agreed.deadline);
             let missing = asked.map(|agreed| without(&agreed.signed, &answered)).unwrap_or_default();
+            let missing = awaited(missing);
             RoundStage::Unmasking {
                 deadline,
                 sufficient,
                 missing,
-                all_answered: live.proposed().is_subset(&answered),
+                all_answered: awaited(&live.proposed() - &answered).is_empty(),
                 complaints: live.complaints(),
                 // So many that an honest site must be among them (2t - n > n/3; see `quorum::threshold`).
                 believed: (2 * usize::from(live.context().threshold)).saturating_sub(job.cohort.len()).max(1),
@@ -176,7 +185,7 @@ async fn verification_facts(
             let accepted = said.values().filter(|verdict| verdict.accepted).count();
             VerificationStage::Checking {
                 wait: wait(Awaited::Verdicts, accepted >= threshold, policy.agree_seconds, *deadline),
-                silent: without(&job.cohort, &said.into_keys().collect()),
+                silent: &without(&job.cohort, &said.into_keys().collect()) - &revoked(app, &job.cohort),
                 possible: tags.missing.is_empty(),
             }
         }

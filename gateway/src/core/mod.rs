@@ -18,6 +18,7 @@ pub mod members;
 mod models;
 mod open;
 mod openings;
+mod renewals;
 mod reviews;
 mod revocations;
 mod rotation;
@@ -39,9 +40,10 @@ pub use clock::Clock;
 pub use commands::{CommandError, Entry, Held, digest_of};
 pub use exports::{EntryExport, ExportPlace, MAX_EXPORTS};
 pub(crate) use jobs::Differenced;
-pub use members::{EnrolError, NewClient, NewMember};
+pub use members::{EnrolError, NewClient, NewMember, RegisterError};
 pub(crate) use open::ledger_options;
 pub use open::{CoreOptions, OpenError, replay};
+pub use revocations::RevokeError;
 pub use witnesses::Witnesses;
 
 use crate::blobs::BlobStore;
@@ -167,11 +169,11 @@ impl App {
         self.0.changes.send_modify(|count| *count = count.wrapping_add(1));
     }
 
-    /// The enrolled member whose TLS client key has this SHA-256 (of the DER SubjectPublicKeyInfo). The caller still
+    /// The enrolled member whose TLS client key has this SHA-256 (of the DER SubjectPublicKeyInfo) now. The caller still
     /// checks the name in the certificate and [`SiteState::is_valid_at`].
     #[must_use]
     pub fn member_by_tls_spki(&self, spki: &Digest) -> Option<SiteState> {
-        self.state().member_by_tls_spki(spki).cloned()
+        self.state().member_by_tls_spki(spki, self.clock().now()).cloned()
     }
 
     /// Notes that a member was heard from now.

@@ -45,6 +45,7 @@ const ROWS: &[Row] = &[
     row("read_status", Open, &[]),
     row("list_sites", Roles(&[Action::ReadSites]), ASKED),
     row("read_site", Roles(&[Action::ReadSites]), NAMED),
+    row("renew_certificate", Members(&[Action::RenewCertificate]), COMMAND),
     row("put_blob", Roles(&[Action::UploadBlob]), &[400, 413, 422]),
     row("read_blob", Roles(&[Action::ReadBlob]), &[400, 404, 416]),
     row("announce_upload", Roles(&[Action::UploadBlob]), &[400, 409, 413, 415, 422]),

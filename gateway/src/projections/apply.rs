@@ -3,11 +3,14 @@
 use std::str::FromStr;
 use std::sync::Arc;
 
-use konclave_crypto::{JobId, MembershipCertificate, RoundNumber, SiteId};
+use konclave_crypto::{JobId, MembershipCertificate, RoundNumber, SiteId, UnixSeconds};
 use konclave_ledger::Leaf;
 use konclave_ledger::records::Record;
 use konclave_policies::rounds::RoundPolicy;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
+use super::members::TLS_OVERLAP;
 use super::{
     ClientState, DepositState, EvaluationState, FoldError, IdempotentRequest, JobState, ModelState,
     SiteState, State, to_digest,
@@ -19,6 +22,8 @@ pub(super) struct Place {
     pub(super) index: u64,
     pub(super) action: &'static str,
     pub(super) time: String,
+    /// Who did it.
+    pub(super) actor: String,
 }
 
 impl Place {
@@ -54,6 +59,16 @@ impl Place {
         FoldError::Unknown { index: self.index, action: self.action, what, id: id.to_string() }
     }
 
+    /// When the entry was made; of a trial, which has no time yet, the beginning of all.
+    pub(super) fn seconds(&self) -> Result<UnixSeconds, FoldError> {
+        if self.time.is_empty() {
+            return Ok(UnixSeconds(0));
+        }
+        let wrong = FoldError::Field { index: self.index, action: self.action, field: "time" };
+        let time = OffsetDateTime::parse(&self.time, &Rfc3339).ok();
+        time.and_then(|time| u64::try_from(time.unix_timestamp()).ok()).map(UnixSeconds).ok_or(wrong)
+    }
+
     pub(super) fn job<'a>(&self, state: &'a mut State, job: &str) -> Result<&'a mut JobState, FoldError> {
         let id: JobId = self.parse("job", job)?;
         state.jobs.get_mut(&id).ok_or_else(|| self.unknown("job", job))
@@ -81,7 +96,8 @@ impl State {
         }
         let record = Record::parse(&leaf.action, &leaf.record)
             .map_err(|source| FoldError::Record { index, source })?;
-        let place = Place { index, action: record.action(), time: leaf.time.clone() };
+        let (time, actor) = (leaf.time.clone(), leaf.actor.clone());
+        let place = Place { index, action: record.action(), time, actor };
         self.fold(&place, record)?;
         for commitment in &leaf.commitments {
             self.commitments.entry(*commitment).or_insert(index);
@@ -101,7 +117,8 @@ impl State {
     /// # Errors
     /// [`FoldError`].
     pub fn check(&self, record: &Record) -> Result<(), FoldError> {
-        let place = Place { index: self.size, action: record.action(), time: String::new() };
+        let (time, actor) = (String::new(), String::new());
+        let place = Place { index: self.size, action: record.action(), time, actor };
         // Folding needs only the job, member or client that the record is about: a trial on that part of the state.
         self.part_about(&place, record)?.fold(&place, record.clone())
     }
@@ -114,7 +131,7 @@ impl State {
                 part.jobs.insert(id, known.clone());
             }
         }
-        if let Record::SiteRevoked { site, .. } = record {
+        if let Record::SiteRevoked { site, .. } | Record::SiteEnrolled { site, .. } = record {
             let id: SiteId = place.parse("site", site)?;
             part.sites.extend(self.sites.get(&id).map(|known| (id, known.clone())));
         }
@@ -141,15 +158,20 @@ impl State {
                 let certificate: MembershipCertificate = place.json("certificate", certificate)?;
                 let site: SiteId = place.parse("site", &site)?;
                 let tls_spki = to_digest(&tls_spki);
-                if let Some(old) = self.sites.get(&site) {
-                    self.tls_spki.remove(&old.tls_spki);
-                }
+                // Only a member that replaces its own key needs the old one for a while. The operator's hand may well have
+                // been forced by a theft.
+                let until =
+                    if place.actor == site.as_str() { place.seconds()?.get() + TLS_OVERLAP } else { 0 };
+                let old = self.sites.get(&site);
+                let replaced_tls =
+                    old.map(|old| old.replaced_by(&tls_spki, UnixSeconds(until))).unwrap_or_default();
                 self.tls_spki.insert(tls_spki, site.clone());
                 let enrolled = SiteState {
                     site: site.clone(),
                     certificate,
                     witness_vkey,
                     tls_spki,
+                    replaced_tls,
                     entry: place.index,
                     revoked: None,
                 };
@@ -233,7 +255,9 @@ impl State {
                 let id: SiteId = place.parse("site", &site)?;
                 let known = self.sites.get_mut(&id).ok_or_else(|| place.unknown("site", &site))?;
                 known.revoked = Some(place.index);
-                self.tls_spki.remove(&known.tls_spki);
+                self.tls_spki.retain(|_, owner| *owner != id);
+                self.revoked_tls.insert(known.tls_spki);
+                self.revoked_tls.extend(known.replaced_tls.keys());
                 self.revoked_keys.insert(known.certificate.membership.identity_key);
             }
             Record::ClientRevoked { client } => {

@@ -1,9 +1,15 @@
 //! Who takes part, what they deposited and which models they brought.
 
+use std::collections::BTreeMap;
+
 use konclave_crypto::{Digest, MemberRole, MembershipCertificate, SiteId, UnixSeconds};
 use konclave_ledger::Hash;
 use konclave_ledger::records::{DepositLine, Document};
 use konclave_policies::authorization::Role;
+
+/// How long a TLS key stays good after its owner has replaced it, in seconds. Part of how the ledger is read: a change of it
+/// would change the state that older entries stand for.
+pub const TLS_OVERLAP: u64 = 7 * 86_400;
 
 /// An enrolled site or evaluator.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +22,8 @@ pub struct SiteState {
     pub witness_vkey: String,
     /// SHA-256 of the SubjectPublicKeyInfo of its TLS client certificate.
     pub tls_spki: Digest,
+    /// Its TLS keys (as `tls_spki`) that others replaced, each with the last moment in which it is good.
+    pub replaced_tls: BTreeMap<Digest, UnixSeconds>,
     /// The entry that enrolled it, or renewed it last.
     pub entry: u64,
     /// The entry that revoked its keys.
@@ -28,6 +36,29 @@ impl SiteState {
     pub fn is_valid_at(&self, now: UnixSeconds) -> bool {
         let membership = &self.certificate.membership;
         self.revoked.is_none() && membership.not_before <= now && now <= membership.not_after
+    }
+
+    /// Whether a connection with this TLS key is this member's at `now`.
+    #[must_use]
+    pub fn accepts_tls(&self, spki: &Digest, now: UnixSeconds) -> bool {
+        *spki == self.tls_spki || self.replaced_tls.get(spki).is_some_and(|until| now <= *until)
+    }
+
+    /// Whether this TLS key is or was this member's.
+    #[must_use]
+    pub fn ever_had_tls(&self, spki: &Digest) -> bool {
+        *spki == self.tls_spki || self.replaced_tls.contains_key(spki)
+    }
+
+    /// The keys that are replaced once `tls_spki` is in force; the last one stays good until a moment, the others no more.
+    #[must_use]
+    pub(super) fn replaced_by(&self, tls_spki: &Digest, until: UnixSeconds) -> BTreeMap<Digest, UnixSeconds> {
+        let mut replaced = self.replaced_tls.clone();
+        if *tls_spki != self.tls_spki {
+            replaced.values_mut().for_each(|until| *until = UnixSeconds(0));
+            replaced.insert(self.tls_spki, until);
+        }
+        replaced
     }
 
     /// `site` or `evaluator`.

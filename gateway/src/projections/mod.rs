@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use konclave_crypto::privacy::PrivacyCost;
-use konclave_crypto::{Digest, IdentityPublicKey, JobId, MembershipCertificate, SiteId};
+use konclave_crypto::{Digest, IdentityPublicKey, JobId, MembershipCertificate, SiteId, UnixSeconds};
 use konclave_ledger::Hash;
 use konclave_ledger::records::RecordError;
 use konclave_policies::rounds::{RoundPolicy, WitnessRules};
@@ -43,10 +43,12 @@ pub struct State {
     pub policies: BTreeMap<Digest, Arc<RoundPolicy>>,
     /// Enrolled sites and evaluators.
     pub sites: BTreeMap<SiteId, SiteState>,
-    /// Which site has which TLS client key.
+    /// Which site has which TLS client key, or had it before another replaced it.
     pub tls_spki: BTreeMap<Digest, SiteId>,
     /// Identity keys that were revoked.
     pub revoked_keys: BTreeSet<IdentityPublicKey>,
+    /// TLS client keys of members that were revoked.
+    pub revoked_tls: BTreeSet<Digest>,
     /// Clients that were revoked, each with the key (PEM) that it had.
     pub revoked_clients: BTreeSet<(String, String)>,
     /// Partner clients by id.
@@ -138,10 +140,10 @@ pub enum FoldError {
 }
 
 impl State {
-    /// The member with this TLS client key.
+    /// The member whose TLS client key this is at `now`.
     #[must_use]
-    pub fn member_by_tls_spki(&self, spki: &Digest) -> Option<&SiteState> {
-        self.sites.get(self.tls_spki.get(spki)?)
+    pub fn member_by_tls_spki(&self, spki: &Digest, now: UnixSeconds) -> Option<&SiteState> {
+        self.sites.get(self.tls_spki.get(spki)?).filter(|member| member.accepts_tls(spki, now))
     }
 
     /// The rounds policy in force.

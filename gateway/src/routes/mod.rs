@@ -4,6 +4,7 @@ mod answers;
 pub mod blob_uploads;
 pub mod blobs;
 mod caching;
+pub mod certificates;
 pub mod contributions;
 pub mod corrections;
 pub mod deposits;

@@ -75,6 +75,7 @@ fn view(app: &App, state: &SiteState) -> Site {
         site: state.site.clone(),
         certificate: state.certificate.clone(),
         witness_vkey: state.witness_vkey.clone(),
+        tls_spki: state.tls_spki,
         enrolled_entry: state.entry,
         last_seen: app.last_seen(&state.site).and_then(rfc3339),
     }

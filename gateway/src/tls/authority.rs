@@ -12,6 +12,8 @@ use time::{Duration, OffsetDateTime};
 use x509_parser::prelude::{FromDer, X509Certificate};
 use zeroize::Zeroizing;
 
+use crate::folder::{Folder, SecretError, read_secret};
+
 /// How long the authority and the gateway's certificate are good for.
 const AUTHORITY_DAYS: i64 = 3650;
 const SERVER_DAYS: i64 = 825;
@@ -54,6 +56,24 @@ pub struct ClientCertificate {
     pub certificate: String,
     /// SHA-256 of its DER SubjectPublicKeyInfo.
     pub spki: Digest,
+    /// Its last moment.
+    pub not_after: OffsetDateTime,
+}
+
+impl Certified {
+    /// The authority of a deployment.
+    ///
+    /// # Errors
+    /// [`SecretError`] names the file at fault.
+    pub fn read_authority(folder: &Folder) -> Result<Self, SecretError> {
+        let path = folder.tls_ca();
+        let certificate =
+            std::fs::read_to_string(&path).map_err(|source| SecretError::Read { path, source })?;
+        let path = folder.tls_ca_key();
+        let bytes = read_secret(&path)?;
+        let key = std::str::from_utf8(&bytes).map_err(|_| SecretError::Malformed { path })?;
+        Ok(Self { certificate, key: Zeroizing::new(key.to_owned()) })
+    }
 }
 
 /// Makes a new authority.
@@ -106,7 +126,8 @@ pub fn sign_client(
     let certificate = request.signed_by(&issuer(authority)?)?;
     let (_, parsed) = X509Certificate::from_der(certificate.der()).map_err(|_| AuthorityError::Unreadable)?;
     let spki = Digest::of(parsed.public_key().raw);
-    Ok(ClientCertificate { certificate: certificate.pem(), spki })
+    let not_after = parsed.validity().not_after.to_datetime();
+    Ok(ClientCertificate { certificate: certificate.pem(), spki, not_after })
 }
 
 fn issuer(authority: &Certified) -> Result<Issuer<'static, KeyPair>, AuthorityError> {

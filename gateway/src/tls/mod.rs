@@ -1,6 +1,8 @@
 //! TLS: version 1.3 only, on ring, with optional client certificates of the deployment's own authority.
 
 pub mod authority;
+pub mod renewal;
+pub mod watch;
 
 use std::io;
 use std::path::PathBuf;
@@ -28,8 +30,8 @@ pub enum TlsError {
     /// The key cannot be read.
     #[error(transparent)]
     Key(#[from] SecretError),
-    /// The key is not PEM.
-    #[error("{path} is not a private key in PEM")]
+    /// The file holds no key.
+    #[error("{path} holds no private key in PEM")]
     KeyFormat {
         /// The file.
         path: PathBuf,
@@ -65,12 +67,18 @@ pub fn server_config(folder: &Folder) -> Result<ServerConfig, TlsError> {
         .build()?;
     let chain = certificates(folder.tls_certificate())?;
     let key_path = folder.tls_key();
-    let key = PrivateKeyDer::from_pem_slice(&read_secret(&key_path)?)
-        .map_err(|_| TlsError::KeyFormat { path: key_path })?;
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13])?
-        .with_client_cert_verifier(verifier)
-        .with_single_cert(chain, key)?;
+    let keys = PrivateKeyDer::pem_slice_iter(&read_secret(&key_path)?)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|_| TlsError::KeyFormat { path: key_path.clone() })?;
+    let mut configs = keys.into_iter().map(|key| {
+        ServerConfig::builder_with_provider(provider.clone())
+            .with_protocol_versions(&[&rustls::version::TLS13])?
+            .with_client_cert_verifier(verifier.clone())
+            .with_single_cert(chain.clone(), key)
+    });
+    // In the middle of a renewal there are two keys; the one that the certificate is over counts.
+    let first = configs.next().ok_or(TlsError::KeyFormat { path: key_path })?;
+    let mut config = configs.fold(first, |fits, next| fits.or(next))?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
 }

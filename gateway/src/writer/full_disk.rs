@@ -21,14 +21,16 @@ impl Pending {
 }
 
 /// What may be written from the reserve: erasures, which a person has a right to; the ends of rounds and jobs, which say
-/// why nothing more comes of them and free their messages; what the operator and the council put right; and that
-/// witnesses are missing. None of them can be had in any number by somebody outside.
+/// why nothing more comes of them and free their messages; the ends of keys, for it may be their owners who filled the disk;
+/// what the operator and the council put right; and that witnesses are missing. None of them can be had in any number by somebody outside.
 const fn is_urgent(record: &Record) -> bool {
     matches!(
         record,
         Record::OpeningErased { .. }
             | Record::RoundAborted { .. }
             | Record::JobAborted { .. }
+            | Record::SiteRevoked { .. }
+            | Record::ClientRevoked { .. }
             | Record::EntryCorrected { .. }
             | Record::WitnessStatus { .. }
     )

@@ -6,7 +6,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use konclave_crypto::MemberRole;
+use konclave_crypto::{IdentityKey, MemberRole};
+use zeroize::Zeroizing;
 
 use crate::deployment::{Folders, enrolment_request, fail, program, succeed};
 
@@ -97,6 +98,46 @@ fn a_member_is_not_replaced_without_being_asked() {
     assert!(enrol("alpha", 5, &["--renew"]).0);
     let (enrolled, said) = enrol("beta", 5, &[]);
     assert!(!enrolled && said.contains("those of alpha"), "{said}");
+}
+
+/// An applicant signs its own request: what it is to be is for the operator to say.
+#[test]
+fn a_member_gets_the_role_that_the_operator_says_and_keeps_it() {
+    let folders = Folders::new();
+    let (input, out, dir) = (folders.path("other.json"), folders.path("out.json"), folders.dir());
+    let enrol = |role: MemberRole, more: &[&str]| {
+        let (request, _) = enrolment_request("alpha", role, 1);
+        std::fs::write(&input, serde_json::to_vec(&request).unwrap()).unwrap();
+        let mut arguments = vec!["enrol", "--dir", &dir, "--request", &input, "--out", &out];
+        arguments.extend(more);
+        let output = program(&arguments);
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (enrolled, said) = enrol(MemberRole::Evaluator, &[]);
+    assert!(!enrolled && said.contains("--role evaluator"), "{said}");
+    assert!(enrol(MemberRole::Site, &[]).0);
+    for more in [&["--role", "evaluator"][..], &["--role", "evaluator", "--renew"]] {
+        let (enrolled, said) = enrol(MemberRole::Evaluator, more);
+        assert!(!enrolled && said.contains("does not change its role"), "{said}");
+    }
+    let (enrolled, said) = enrol(MemberRole::Site, &["--role", "evaluator"]);
+    assert!(!enrolled && said.contains("asks to be site"), "{said}");
+}
+
+#[test]
+fn two_members_do_not_share_a_tls_key() {
+    let folders = Folders::new();
+    let (input, out, dir) = (folders.path("other.json"), folders.path("out.json"), folders.dir());
+    let (alpha, _) = enrolment_request("alpha", MemberRole::Site, 1);
+    let (mut beta, _) = enrolment_request("beta", MemberRole::Site, 2);
+    beta.tls_request.clone_from(&alpha.tls_request);
+    beta.signature = IdentityKey::from_seed(Zeroizing::new([2; 32])).sign(&beta.signed_bytes());
+    let enrol = ["enrol", "--dir", &dir, "--request", &input, "--out", &out];
+    std::fs::write(&input, serde_json::to_vec(&alpha).unwrap()).unwrap();
+    succeed(&enrol);
+    std::fs::write(&input, serde_json::to_vec(&beta).unwrap()).unwrap();
+    let said = fail(&enrol);
+    assert!(said.contains("those of alpha"), "{said}");
 }
 
 #[test]

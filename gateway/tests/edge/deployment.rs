@@ -21,7 +21,7 @@ use konclave_openapi::problem::Problem;
 use konclave_openapi::sites::{Enrolment, EnrolmentRequest};
 use konclave_openapi::token::CLIENT_ASSERTION_TYPE;
 use rcgen::{CertificateParams, KeyPair};
-use reqwest::{Certificate, Client, Identity, Response, StatusCode};
+use reqwest::{Certificate, Client, ClientBuilder, Identity, Response, StatusCode};
 use ring::signature::KeyPair as _;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
@@ -123,7 +123,8 @@ impl Folders {
         let (request, key) = enrolment_request(site, role, seed);
         let (input, output) = (self.path("request.json"), self.path("enrolment.json"));
         std::fs::write(&input, serde_json::to_vec(&request).unwrap()).unwrap();
-        let said = succeed(&["enrol", "--dir", &self.dir(), "--request", &input, "--out", &output]);
+        let (dir, role) = (self.dir(), role.as_str());
+        let said = succeed(&["enrol", "--dir", &dir, "--request", &input, "--out", &output, "--role", role]);
         assert!(said.contains(&request.fingerprint().to_string()), "{said}");
         let enrolment = serde_json::from_slice(&std::fs::read(output).unwrap()).unwrap();
         Member { key, enrolment }
@@ -153,15 +154,21 @@ impl Folders {
     /// A client of the gateway at an address that trusts the deployment's authority, with a certificate if given
     /// (certificate and key, PEM).
     pub(crate) fn client(&self, address: SocketAddr, identity: Option<&str>) -> Client {
+        let builder = self.client_builder(address);
+        let builder = match identity {
+            Some(identity) => builder.identity(Identity::from_pem(identity.as_bytes()).unwrap()),
+            None => builder,
+        };
+        builder.build().unwrap()
+    }
+
+    /// What makes such a client, for a test that sets more of it.
+    pub(crate) fn client_builder(&self, address: SocketAddr) -> ClientBuilder {
         let ca = std::fs::read(PathBuf::from(self.dir()).join("tls/ca.pem")).unwrap();
-        let mut builder = Client::builder()
+        Client::builder()
             .tls_certs_only([Certificate::from_pem(&ca).unwrap()])
             .resolve("localhost", address)
-            .timeout(Duration::from_secs(30));
-        if let Some(identity) = identity {
-            builder = builder.identity(Identity::from_pem(identity.as_bytes()).unwrap());
-        }
-        builder.build().unwrap()
+            .timeout(Duration::from_secs(30))
     }
 
     /// Changes `gateway.toml`.

@@ -18,6 +18,7 @@ mod deployment;
 mod documented;
 mod ledger;
 mod ledger_key;
+mod renewal;
 mod resumable;
 mod revocation;
 mod surroundings;

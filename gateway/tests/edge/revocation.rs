@@ -3,10 +3,12 @@
 use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
-use konclave_crypto::MemberRole;
+use konclave_crypto::{IdentityKey, MemberRole};
+use konclave_openapi::sites::{Enrolment, EnrolmentRequest};
 use reqwest::{Body, Client, StatusCode};
+use zeroize::Zeroizing;
 
-use crate::deployment::{Folders, Served, enrolment_request, fail, problem, succeed};
+use crate::deployment::{Folders, Served, enrolment_request, fail, problem, public_pem, succeed};
 
 const SEED: u8 = 7;
 
@@ -73,6 +75,78 @@ async fn a_revoked_site_is_refused_within_seconds_and_for_ever() {
     assert!(said.contains("no site `nobody` is enrolled"), "{said}");
     let said = fail(&["site", "revoke", "--dir", &dir, "--site", "beta", "--reason", " "]);
     assert!(said.contains("--reason"), "{said}");
+}
+
+/// Enrols again over the command line, with any keys.
+fn enrol(served: &Folders, request: &EnrolmentRequest, more: &[&str]) -> Enrolment {
+    let (input, out, dir) = (served.path("again.json"), served.path("again-out.json"), served.dir());
+    std::fs::write(&input, serde_json::to_vec(request).unwrap()).unwrap();
+    let mut arguments = vec!["enrol", "--dir", &dir, "--request", &input, "--out", &out];
+    arguments.extend(more);
+    succeed(&arguments);
+    serde_json::from_slice(&std::fs::read(out).unwrap()).unwrap()
+}
+
+/// The operator enrolled alpha with other keys, which the gateway has not taken in, and now revokes it: the keys in force end.
+#[tokio::test]
+async fn a_revocation_ends_the_keys_in_force_whatever_was_enrolled_since() {
+    let folders = Folders::new();
+    let alpha = folders.enrol("alpha", MemberRole::Site, 1);
+    let mut served = folders.serve().await;
+    let folders = std::mem::replace(&mut served.folders, Folders::new());
+    drop(served);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    enrol(&folders, &enrolment_request("alpha", MemberRole::Site, 3).0, &["--renew"]);
+    let dir = folders.dir();
+    succeed(&["site", "revoke", "--dir", &dir, "--site", "alpha", "--reason", "stolen"]);
+    let served = folders.serve().await;
+    let client = served.client_of(&alpha);
+    problem(client.get(served.url("/v1/sites")).send().await.unwrap(), 401, "unknown-certificate").await;
+
+    // Without a record, the key in force is named.
+    let said = fail(&["site", "revoke", "--dir", &dir, "--site", "beta", "--reason", "stolen"]);
+    assert!(said.contains("no site `beta` is enrolled"), "{said}");
+    let key = alpha.enrolment.certificate.membership.identity_key.to_string();
+    succeed(&["site", "revoke", "--dir", &dir, "--site", "alpha", "--reason", "x", "--identity-key", &key]);
+}
+
+#[tokio::test]
+async fn a_revoked_tls_key_does_not_come_back_with_another_identity_nor_the_id_with_another_owner() {
+    let folders = Folders::new();
+    let (first, key) = enrolment_request("alpha", MemberRole::Site, 1);
+    let enrolment = enrol(&folders, &first, &[]);
+    let served = folders.serve().await;
+    let identity = format!("{}{}", enrolment.tls_certificate, key.serialize_pem());
+    let stolen = served.client(Some(&identity));
+    assert_eq!(status(&served, &stolen).await, StatusCode::OK);
+    revoke_site(&served, "alpha");
+    refused_after(&served, &stolen).await;
+    served.clock.advance_seconds(120);
+
+    // The same TLS key under a new identity key, then the id for another legal entity.
+    let (mut again, fresh) = enrolment_request("alpha", MemberRole::Site, 3);
+    let signed = |request: &mut EnrolmentRequest| {
+        request.signature = IdentityKey::from_seed(Zeroizing::new([3; 32])).sign(&request.signed_bytes());
+    };
+    let fresh_request = std::mem::replace(&mut again.tls_request, first.tls_request.clone());
+    signed(&mut again);
+    enrol(&served.folders, &again, &[]);
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert_eq!(status(&served, &stolen).await, StatusCode::UNAUTHORIZED);
+    again.tls_request = fresh_request;
+    again.legal_entity = "Other Corp".to_owned();
+    signed(&mut again);
+    let other = enrol(&served.folders, &again, &["--renew"]);
+    let other = served.client(Some(&format!("{}{}", other.tls_certificate, fresh.serialize_pem())));
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert_eq!(status(&served, &other).await, StatusCode::UNAUTHORIZED);
+
+    // Nor does a client get the id.
+    let (key, dir) = (served.folders.path("client.pub"), served.folders.dir());
+    std::fs::write(&key, public_pem(SEED)).unwrap();
+    let words = ["client", "add", "--dir", &dir, "--client-id", "alpha", "--organisation", "Acme"];
+    let said = fail(&[&words[..], &["--role", "auditor", "--public-key", &key]].concat());
+    assert!(said.contains("alpha"), "{said}");
 }
 
 #[tokio::test]

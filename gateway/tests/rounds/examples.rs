@@ -16,6 +16,7 @@ use konclave_gateway::auth::{Principal, jwt};
 use konclave_gateway::folder::make_folder;
 use konclave_ledger::openings::{Opening, Openings};
 use konclave_ledger::{Hash, SigningKey};
+use konclave_openapi::certificates::{CertificateRenewal, RenewedCertificate};
 use konclave_openapi::corrections::{Correction, NewCorrection};
 use konclave_openapi::deposits::Deposit;
 use konclave_openapi::examples::Example;
@@ -25,6 +26,7 @@ use konclave_openapi::reviews::Review;
 use konclave_openapi::token::CLIENT_ASSERTION_TYPE;
 use konclave_openapi::uploads::{NewUpload, PARTIAL_UPLOAD, Upload};
 use konclave_policies::authorization::Role;
+use rcgen::{CertificateParams, KeyPair};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
@@ -150,6 +152,7 @@ async fn played() -> Vec<Exchange> {
         Watcher::new(&world, index).come(&world).await;
     }
     token(&world).await;
+    renewal(&world).await;
     upload(&world).await;
     let correction = NewCorrection {
         entry: deposited.entry,
@@ -211,6 +214,21 @@ async fn token(world: &World) {
         .unwrap();
     let (status, answer) = world.request(&developer(), request).await;
     assert_eq!(status, 200, "{}", String::from_utf8_lossy(&answer));
+}
+
+/// A site that renews its TLS certificate.
+async fn renewal(world: &World) {
+    let key = KeyPair::generate().unwrap();
+    let identity = &world.sites[&site(1)].key;
+    let mut request = CertificateRenewal {
+        site: site(1),
+        replaces: world.app().state().sites[&site(1)].tls_spki,
+        tls_request: CertificateParams::default().serialize_request(&key).unwrap().pem().unwrap(),
+        signature: identity.sign(b""),
+    };
+    request.signature = identity.sign(&request.signed_bytes());
+    let path = "/v1/sites/site-1/certificates";
+    let _: RenewedCertificate = world.post(&member(&site(1)), path, &request).await;
 }
 
 /// A blob in two parts, and another that is given up.

@@ -9,6 +9,7 @@ use std::process::Command;
 use axum::http::{Method, StatusCode};
 use konclave_crypto::JobId;
 use konclave_gateway::core::{Caller, NewClient};
+use konclave_gateway::revocation::{Revocation, Revoked};
 use konclave_ledger::openings::{Opening, Openings};
 use konclave_ledger::{Hash, ReserveState};
 use konclave_openapi::jobs::JobPhase;
@@ -19,7 +20,7 @@ use konclave_policies::authorization::Role;
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use crate::world::{World, auditor, operator};
+use crate::world::{World, auditor, operator, site};
 
 const DISK: &str = "KONCLAVE_GATEWAY_FULL_DISK";
 const RESERVE: u64 = 16 << 20;
@@ -105,6 +106,16 @@ async fn erase(world: &World, commitment: Hash) {
     assert!(erased.erased_by.is_some() && erased.value.is_none());
 }
 
+/// Ends the keys of the last site.
+async fn revoke(world: &World) {
+    let id = site(5);
+    let identity_key = world.app().state().sites[&id].certificate.membership.identity_key;
+    let of = Revoked::Site { site: id.clone(), identity_key, others: Vec::new() };
+    let revocation = Revocation { of, reason: "its key was stolen".to_owned() };
+    world.app().revoke(&Caller::gateway("test"), &revocation).await.unwrap();
+    assert!(!world.app().is_member(&id));
+}
+
 async fn reserve(world: &World) -> ReserveState {
     world.get::<LedgerStatus>(&auditor(), "/v1/ledger/status").await.reserve
 }
@@ -137,6 +148,9 @@ async fn on_a_small_disk() {
     is_pushed_back(&world).await;
     fill(&filler);
     erase(&world, contacts[1]).await;
+    is_pushed_back(&world).await;
+    // Keys end: their owner may be the one who filled the disk.
+    revoke(&world).await;
     is_pushed_back(&world).await;
     // A job that nobody can go on with ends.
     world.clock.advance_seconds(10 * 24 * 3600);

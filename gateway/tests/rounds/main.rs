@@ -34,6 +34,7 @@ mod operator;
 mod privacy;
 mod restarts;
 mod reviews;
+mod revoked;
 mod site;
 mod tenants;
 mod uploads;

@@ -24,9 +24,10 @@ use konclave_gateway::config::{Config, Settings};
 use konclave_gateway::coordinator;
 use konclave_gateway::core::{App, Caller, Clock, CoreOptions, Entry, NewMember};
 use konclave_gateway::enrolment::EnrolmentRecord;
-use konclave_gateway::folder::{Folder, make_folder, write_seed};
+use konclave_gateway::folder::{Access, Folder, make_folder, write_new, write_seed};
 use konclave_gateway::projections::{OpenedState, State};
 use konclave_gateway::router::{Edge, router};
+use konclave_gateway::tls::authority::new_authority;
 use konclave_ledger::records::Record;
 use konclave_ledger::witness::WitnessSigner;
 use konclave_ledger::{EntryDraft, Envelope, Ledger, LedgerOptions, OpenError, SigningKey, Timestamp};
@@ -40,6 +41,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use time::OffsetDateTime;
 use tower::ServiceExt;
 use zeroize::Zeroizing;
 
@@ -132,9 +134,20 @@ impl World {
             restarts: false,
             answer_seconds: None,
         };
+        world.make_authority();
         world.start().await;
         world.enrol().await;
         world
+    }
+
+    /// The authority of members' TLS certificates.
+    fn make_authority(&self) {
+        let folder = Folder::new(self.folder.path());
+        let now = OffsetDateTime::from_unix_timestamp(i64::try_from(START).unwrap()).unwrap();
+        let made = new_authority("test authority", now).unwrap();
+        make_folder(folder.tls_ca().parent().unwrap()).unwrap();
+        write_new(&folder.tls_ca(), made.certificate.as_bytes(), Access::Public).unwrap();
+        write_new(&folder.tls_ca_key(), made.key.as_bytes(), Access::Secret).unwrap();
     }
 
     pub fn app(&self) -> &App {
@@ -277,6 +290,7 @@ impl World {
             certificate: issue_until(&self.root, id.as_str(), role, key, end),
             witness_vkey: witness(id).verifier_key().to_string(),
             tls_spki: Digest::of(format!("tls {id}").as_bytes()),
+            replaces: Vec::new(),
         }
     }
 

@@ -85,8 +85,10 @@ pub(super) fn load(
     ledger.statements = walked.statements;
     ledger.keys = walked.keys;
     ledger.log_keys = walked.log_keys;
-    discard_beyond(&mut *ledger.storage, head.size)?;
+    // In this order: a power cut can still bring back the head before, if a killed process left this one unsynced, and
+    // that head needs the partial tiles that this one has replaced.
     settle(&mut *ledger.storage, head.size, ledger.statements.keys())?;
+    discard_beyond(&mut *ledger.storage, head.size)?;
     ledger.restore_cosignatures();
     ledger.restore_witnessed();
     Ok((ledger, walked.index_keys.unwrap_or_default()))

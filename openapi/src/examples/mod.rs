@@ -94,6 +94,7 @@ examples! {
     "record_review"
     "register_deposit"
     "register_model"
+    "renew_certificate"
     "report_evaluation"
     "request_job"
     "send_ciphertexts"

@@ -89,6 +89,8 @@ vocabulary! {
         ReadCatalogue = "read-catalogue",
         /// List the enrolled sites.
         ReadSites = "read-sites",
+        /// Renew one's own TLS client certificate.
+        RenewCertificate = "renew-certificate",
         /// Register a model.
         CreateModel = "create-model",
         /// Read a model's record (not its weights: those are a blob).
@@ -183,7 +185,7 @@ impl Action {
             Self::CreateModel | Self::ReadModel => ResourceKind::Model,
             Self::UploadBlob | Self::ReadBlob => ResourceKind::Blob,
             Self::CreateJob | Self::ReadJob | Self::CancelJob => ResourceKind::Job,
-            Self::Consent | Self::TakePartInRound => ResourceKind::Seat,
+            Self::Consent | Self::TakePartInRound | Self::RenewCertificate => ResourceKind::Seat,
             Self::ReadRound => ResourceKind::Round,
             Self::Evaluate | Self::ReadEvaluation => ResourceKind::Evaluation,
             Self::ReadContribution => ResourceKind::Contribution,

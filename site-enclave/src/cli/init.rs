@@ -2,11 +2,10 @@
 
 use std::path::PathBuf;
 
-use konclave_crypto::{MemberRole, Signature, SiteId};
-use konclave_openapi::sites::EnrolmentRequest;
+use konclave_crypto::{MemberRole, SiteId};
 
 use super::CommandError;
-use crate::config::SiteFolder;
+use crate::config::{Asked, SiteFolder, enrolment_request};
 use crate::keystore::{Disk, SiteKeys};
 
 /// What `init` takes.
@@ -54,7 +53,12 @@ pub fn init(arguments: &InitArguments) -> Result<String, CommandError> {
     disk.create_folder(folder.path())?;
     disk.create_folder(&folder.path().join("data"))?;
     let keys = SiteKeys::create(&disk, folder.path(), &arguments.site)?;
-    let request = request(arguments, &keys)?;
+    let asked = Asked {
+        site: arguments.site.clone(),
+        legal_entity: arguments.legal_entity.clone(),
+        role: arguments.role.into(),
+    };
+    let request = enrolment_request(&asked, &keys, &keys.tls.current)?;
     let json =
         serde_json::to_vec_pretty(&request).map_err(|error| CommandError::Request(error.to_string()))?;
     disk.write(&folder.enrolment_request(), &json)?;
@@ -71,32 +75,11 @@ pub fn init(arguments: &InitArguments) -> Result<String, CommandError> {
     ))
 }
 
-/// The signed request.
-fn request(arguments: &InitArguments, keys: &SiteKeys) -> Result<EnrolmentRequest, CommandError> {
-    let failed = |error: rcgen::Error| CommandError::Request(error.to_string());
-    let tls_key = rcgen::KeyPair::from_pem(&keys.tls).map_err(failed)?;
-    let mut parameters = rcgen::CertificateParams::new(Vec::new()).map_err(failed)?;
-    let mut name = rcgen::DistinguishedName::new();
-    name.push(rcgen::DnType::CommonName, arguments.site.as_str());
-    parameters.distinguished_name = name;
-    let tls_request =
-        parameters.serialize_request(&tls_key).and_then(|request| request.pem()).map_err(failed)?;
-    let mut request = EnrolmentRequest {
-        site: arguments.site.clone(),
-        legal_entity: arguments.legal_entity.clone(),
-        role: arguments.role.into(),
-        identity_key: keys.identity.public(),
-        witness_vkey: keys.witness.verifier_key().to_string(),
-        tls_request,
-        signature: Signature::from([0; 64]),
-    };
-    request.signature = keys.identity.sign(&request.signed_bytes());
-    Ok(request)
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
+
+    use konclave_openapi::sites::EnrolmentRequest;
 
     use super::*;
 

@@ -82,7 +82,7 @@ pub fn join(arguments: &JoinArguments) -> Result<String, CommandError> {
     ))
 }
 
-fn read<T: DeserializeOwned>(disk: &Disk, path: &std::path::Path) -> Result<T, CommandError> {
+pub(super) fn read<T: DeserializeOwned>(disk: &Disk, path: &std::path::Path) -> Result<T, CommandError> {
     let bytes = disk.read(path)?.ok_or_else(|| EnrolmentError::Missing(path.to_path_buf()))?;
     serde_json::from_slice(&bytes)
         .map_err(|source| EnrolmentError::Layout { path: path.to_path_buf(), source }.into())

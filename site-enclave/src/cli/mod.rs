@@ -3,6 +3,7 @@
 mod init;
 mod join;
 mod process;
+mod renew;
 mod service;
 mod status;
 mod witness;
@@ -15,6 +16,7 @@ use clap::{Parser, Subcommand};
 pub use init::{InitArguments, Role, init};
 pub use join::{JoinArguments, join};
 pub use process::harden;
+pub use renew::{RenewArguments, renew};
 pub use status::{StatusArguments, status};
 pub use witness::{CompareArguments, WitnessArguments, WitnessCommand, WitnessStatusArguments, compare};
 
@@ -22,7 +24,7 @@ use crate::client::ClientError;
 use crate::config::{ConfigError, ConfigFlags, EnrolmentError};
 use crate::data::{CatalogueError, CollectError};
 use crate::deposit::CommitError;
-use crate::driver::SiteError;
+use crate::driver::{RenewalError, SiteError};
 use crate::keystore::{DiskError, KeyError};
 use crate::offline::{OfflineCommand, OfflineError};
 use crate::trainer::{INSPECT_COMMAND, inspect_here};
@@ -47,6 +49,8 @@ pub enum Command {
     Run(ServiceArguments),
     /// Run the benchmark evaluator.
     Evaluate(ServiceArguments),
+    /// Renew the TLS certificate now; a running service does so by itself at the half of its life.
+    Renew(RenewArguments),
     /// Show the site's state: alarm, ledger head, jobs and rounds, and what has left the site.
     Status(StatusArguments),
     /// Show this site's ledger head to others, and compare theirs with it.
@@ -107,6 +111,17 @@ pub enum CommandError {
     /// The service.
     #[error(transparent)]
     Site(#[from] SiteError),
+    /// The TLS certificate was not renewed.
+    #[error("the TLS certificate was not renewed: {0}")]
+    Renewal(#[from] RenewalError),
+    /// The service runs, but has not renewed the certificate.
+    #[error(
+        "the running service has not renewed the TLS certificate within {seconds} s; its log says why, and it goes on trying"
+    )]
+    NotRenewed {
+        /// How long was waited.
+        seconds: u64,
+    },
     /// The egress log.
     #[error(transparent)]
     Client(#[from] ClientError),
@@ -143,6 +158,7 @@ pub fn execute(arguments: Arguments) -> ExitCode {
     let result = match arguments.command {
         Command::Init(given) => init(&given).map(|text| print(&text)),
         Command::Join(given) => join(&given).map(|text| print(&text)),
+        Command::Renew(given) => renew(&given).map(|text| print(&text)),
         Command::Status(given) => status(&given).map(|text| print(&text)),
         Command::Run(given) => service::run(&given),
         Command::Evaluate(given) => service::evaluate(&given),

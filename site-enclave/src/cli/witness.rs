@@ -13,7 +13,7 @@ use konclave_ledger::rotation::StolenKey;
 use serde::Serialize;
 
 use super::{CommandError, print};
-use crate::client::{ClientError, EgressLog, GatewayClient, TlsMaterial};
+use crate::client::{ClientError, EgressLog, GatewayClient};
 use crate::clock;
 use crate::config::{ConfigFlags, Enrolled, EnrolmentError, SiteConfig, SiteFolder};
 use crate::driver::SiteError;
@@ -269,12 +269,7 @@ impl Gateway {
         let path = folder.egress_log();
         // Beside the service, if it runs: every line is written whole and at the end.
         let egress = EgressLog::open(&path).map_err(|source| ClientError::EgressLog { path, source })?;
-        let tls = TlsMaterial {
-            gateway_ca: &enrolled.gateway_ca,
-            certificate: &enrolled.tls_certificate,
-            key: &keys.tls,
-        };
-        let client = GatewayClient::new(&config.endpoint(), &tls, Arc::new(egress))?;
+        let client = GatewayClient::new(&config.endpoint(), &enrolled.tls(keys)?, Arc::new(egress))?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         Ok(Self { client, runtime })
     }

@@ -34,10 +34,14 @@ impl GatewayClient {
         loop {
             match self.fetch_rest(digest, &partial, limit).await {
                 Ok(()) => break,
-                Err(error) if error.is_temporary() && attempt < self.retry.attempts => {
+                Err(error) if error.is_temporary() && attempt < self.endpoint.retry.attempts => {
                     tracing::debug!(attempt, "continuing a blob after: {error}");
-                    tokio::time::sleep(self.retry.wait(attempt, retry::random_bits(), error.retry_after()))
-                        .await;
+                    tokio::time::sleep(self.endpoint.retry.wait(
+                        attempt,
+                        retry::random_bits(),
+                        error.retry_after(),
+                    ))
+                    .await;
                     attempt += 1;
                 }
                 Err(error) => return Err(error),

@@ -10,6 +10,7 @@ use konclave_ledger::Leaf;
 use konclave_ledger::dsse::Envelope;
 use konclave_ledger::note::MAX_NOTE_BYTES;
 use konclave_ledger::records::Record;
+use konclave_openapi::certificates::{CertificateRenewal, RenewedCertificate};
 use konclave_openapi::deposits::{Deposit, NewDeposit};
 use konclave_openapi::evaluations::{Evaluation, NewEvaluation};
 use konclave_openapi::jobs::{Ciphertexts, Job, RosterView};
@@ -36,6 +37,19 @@ impl GatewayClient {
     /// [`ClientError`].
     pub async fn status(&self) -> Result<Status, ClientError> {
         self.exchange(&Outgoing::get("/v1/status")).await
+    }
+
+    /// Asks for a TLS certificate over another key.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn renew_certificate(
+        &self,
+        site: &SiteId,
+        renewal: &CertificateRenewal,
+    ) -> Result<RenewedCertificate, ClientError> {
+        let path = format!("/v1/sites/{site}/certificates");
+        self.exchange(&Outgoing::json(Method::POST, path, MessageClass::CertificateRequest, renewal)?).await
     }
 
     /// What is waited for from this member; answers when there is something or `wait_seconds` are over.

@@ -53,6 +53,8 @@ pub enum MessageClass {
     Evaluation,
     /// A cosignature on a ledger checkpoint.
     Cosignature,
+    /// A signed request for a TLS certificate.
+    CertificateRequest,
 }
 
 /// One line of the log.

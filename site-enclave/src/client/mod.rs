@@ -12,7 +12,7 @@ mod retry;
 mod tls;
 mod upload;
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -49,9 +49,10 @@ pub struct Endpoint {
 /// A client of the gateway for one member.
 #[derive(Debug, Clone)]
 pub struct GatewayClient {
-    http: reqwest::Client,
+    /// Replaced when the certificate is: requests under way keep the one they began with.
+    http: Arc<RwLock<reqwest::Client>>,
     base: Url,
-    retry: RetryPolicy,
+    endpoint: Endpoint,
     egress: Arc<EgressLog>,
 }
 
@@ -126,18 +127,22 @@ impl GatewayClient {
             let reason = format!("gateway_url {} must be https://HOST:PORT", endpoint.url);
             return Err(ClientError::Setup { reason });
         }
-        let http = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls::configuration(tls)?)
-            .http1_only()
-            .https_only(true)
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(endpoint.connect_timeout)
-            .read_timeout(endpoint.idle_timeout)
-            .pool_idle_timeout(Duration::from_secs(30))
-            .user_agent(concat!("konclave-site/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|error| ClientError::Setup { reason: error.to_string() })?;
-        Ok(Self { http, base, retry: endpoint.retry, egress })
+        let http = Arc::new(RwLock::new(connections(endpoint, tls)?));
+        Ok(Self { http, base, endpoint: endpoint.clone(), egress })
+    }
+
+    /// Shows another certificate from the next request on, on new connections.
+    ///
+    /// # Errors
+    /// [`ClientError::Setup`]; the old one stays.
+    pub fn show(&self, tls: &TlsMaterial<'_>) -> Result<(), ClientError> {
+        let new = connections(&self.endpoint, tls)?;
+        *self.http.write().unwrap_or_else(PoisonError::into_inner) = new;
+        Ok(())
+    }
+
+    fn http(&self) -> reqwest::Client {
+        self.http.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Sends a request until it succeeds, fails for good or the attempts are used up.
@@ -148,10 +153,10 @@ impl GatewayClient {
                 Ok(response) => return Ok(response),
                 Err(error) => error,
             };
-            if !error.is_temporary() || attempt >= self.retry.attempts {
+            if !error.is_temporary() || attempt >= self.endpoint.retry.attempts {
                 return Err(error);
             }
-            let wait = self.retry.wait(attempt, retry::random_bits(), error.retry_after());
+            let wait = self.endpoint.retry.wait(attempt, retry::random_bits(), error.retry_after());
             tracing::debug!(attempt, wait_ms = wait.as_millis(), "sending again after: {error}");
             tokio::time::sleep(wait).await;
             attempt += 1;
@@ -165,7 +170,7 @@ impl GatewayClient {
             .base
             .join(&outgoing.path)
             .map_err(|error| ClientError::Setup { reason: format!("{}: {error}", outgoing.path) })?;
-        let mut request = self.http.request(outgoing.method.clone(), url);
+        let mut request = self.http().request(outgoing.method.clone(), url);
         let mut body_bytes = None;
         if let Some((body, media_type)) = &outgoing.body {
             body_bytes = Some(body.as_ref());
@@ -234,6 +239,21 @@ impl GatewayClient {
     pub(crate) async fn deliver(&self, outgoing: &Outgoing) -> Result<(), ClientError> {
         self.send(outgoing).await.map(drop)
     }
+}
+
+/// A pool of connections that show a certificate and trust only the pinned CA.
+fn connections(endpoint: &Endpoint, tls: &TlsMaterial<'_>) -> Result<reqwest::Client, ClientError> {
+    reqwest::Client::builder()
+        .tls_backend_preconfigured(tls::configuration(tls)?)
+        .http1_only()
+        .https_only(true)
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(endpoint.connect_timeout)
+        .read_timeout(endpoint.idle_timeout)
+        .pool_idle_timeout(Duration::from_secs(30))
+        .user_agent(concat!("konclave-site/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .map_err(|error| ClientError::Setup { reason: error.to_string() })
 }
 
 /// Reads an answer's body up to a limit; what lies beyond is not read, so that it cannot fill the memory.

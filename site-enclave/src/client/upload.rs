@@ -62,10 +62,10 @@ impl GatewayClient {
                 Err(error) => return Err(error),
             }
             without_progress += 1;
-            if without_progress >= self.retry.attempts {
+            if without_progress >= self.endpoint.retry.attempts {
                 return Err(ClientError::Stalled { held, bytes, attempts: without_progress });
             }
-            tokio::time::sleep(self.retry.wait(without_progress, retry::random_bits(), None)).await;
+            tokio::time::sleep(self.endpoint.retry.wait(without_progress, retry::random_bits(), None)).await;
             held = self.held(to).await?.min(bytes);
         }
     }

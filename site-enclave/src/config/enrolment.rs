@@ -10,11 +10,9 @@ use konclave_crypto::{
 };
 use konclave_ledger::note::{SignatureType, VerifierKey};
 use konclave_openapi::sites::Enrolment;
-use rcgen::PublicKeyData;
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject;
-use x509_parser::prelude::{FromDer, X509Certificate};
 
+use super::tls_certificate::TlsCertificate;
+use crate::client::TlsMaterial;
 use crate::keystore::{Disk, DiskError, SiteKeys};
 
 /// A checked enrolment.
@@ -158,21 +156,34 @@ impl Enrolled {
     pub fn site(&self) -> &SiteId {
         &self.certificate.membership.site
     }
+
+    /// What a connection to the gateway needs.
+    ///
+    /// # Errors
+    /// [`EnrolmentError::NotOurs`] if none of the keys is the certificate's.
+    pub fn tls<'a>(&'a self, keys: &'a SiteKeys) -> Result<TlsMaterial<'a>, EnrolmentError> {
+        let field = "TLS certificate";
+        let certificate = TlsCertificate::parse(&self.tls_certificate)
+            .map_err(|detail| EnrolmentError::Malformed { field, detail })?;
+        let key = keys.tls.with_spki(&certificate.spki).ok_or_else(|| EnrolmentError::NotOurs {
+            field,
+            detail: "it is over another key than keys/tls.key".to_owned(),
+        })?;
+        Ok(TlsMaterial { gateway_ca: &self.gateway_ca, certificate: &self.tls_certificate, key: key.pem() })
+    }
 }
 
 /// Checks that the TLS certificate is over the site's own key and name.
 fn check_tls(pem: &str, keys: &SiteKeys, site: &SiteId) -> Result<(), EnrolmentError> {
-    let malformed = |detail: String| EnrolmentError::Malformed { field: "TLS certificate", detail };
-    let der = CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|error| malformed(error.to_string()))?;
-    let (_, certificate) = X509Certificate::from_der(&der).map_err(|error| malformed(error.to_string()))?;
-    let own = rcgen::KeyPair::from_pem(&keys.tls).map_err(|error| malformed(error.to_string()))?;
-    if certificate.public_key().raw != own.subject_public_key_info().as_slice() {
+    let certificate = TlsCertificate::parse(pem)
+        .map_err(|detail| EnrolmentError::Malformed { field: "TLS certificate", detail })?;
+    if keys.tls.with_spki(&certificate.spki).is_none() {
         let detail = "it is over another key than keys/tls.key".to_owned();
         return Err(EnrolmentError::NotOurs { field: "TLS certificate", detail });
     }
-    let name = certificate.subject().iter_common_name().next().and_then(|name| name.as_str().ok());
-    if name != Some(site.as_str()) {
-        let detail = format!("its common name is {}, not {site}", name.unwrap_or("missing"));
+    if certificate.name.as_deref() != Some(site.as_str()) {
+        let name = certificate.name.as_deref().unwrap_or("missing or not the only one");
+        let detail = format!("its common name is {name}, not {site}");
         return Err(EnrolmentError::NotOurs { field: "TLS certificate", detail });
     }
     Ok(())

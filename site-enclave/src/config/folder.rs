@@ -80,6 +80,12 @@ impl SiteFolder {
         self.0.join("state/lock")
     }
 
+    /// There while the site's people want another TLS certificate; the service takes it away once it is there.
+    #[must_use]
+    pub fn renewal_wish(&self) -> PathBuf {
+        self.0.join("state/renew-certificate")
+    }
+
     /// What left the site.
     #[must_use]
     pub fn egress_log(&self) -> PathBuf {

@@ -2,7 +2,9 @@
 
 mod enrolment;
 mod folder;
+mod request;
 mod template;
+mod tls_certificate;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,7 +15,9 @@ use serde::{Deserialize, Serialize};
 
 pub use enrolment::{Asked, Enrolled, EnrolmentError};
 pub use folder::SiteFolder;
+pub use request::{enrolment_request, renewal_request};
 pub use template::site_toml;
+pub use tls_certificate::TlsCertificate;
 
 use crate::client::{Endpoint, RetryPolicy};
 

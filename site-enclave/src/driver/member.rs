@@ -7,7 +7,7 @@ use std::sync::Arc;
 use konclave_crypto::{MemberRole, SiteId};
 
 use super::error::StepError;
-use crate::client::{ClientError, EgressLog, GatewayClient, TlsMaterial};
+use crate::client::{ClientError, EgressLog, GatewayClient};
 use crate::clock;
 use crate::config::{Enrolled, EnrolmentError, SiteConfig, SiteFolder};
 use crate::consent::PolicyFault;
@@ -80,11 +80,11 @@ pub struct Member {
 }
 
 impl Member {
-    /// Reads keys and enrolment, takes the folder's lock and sets up the client.
+    /// Reads keys and enrolment, takes the folder's lock and sets up the client. With a role, the member must have it.
     ///
     /// # Errors
     /// [`SiteError`]; [`SiteError::Alarm`] while an alarm stands.
-    pub fn open(folder: SiteFolder, config: SiteConfig, role: MemberRole) -> Result<Self, SiteError> {
+    pub fn open(folder: SiteFolder, config: SiteConfig, role: Option<MemberRole>) -> Result<Self, SiteError> {
         let disk = Disk::default();
         disk.create_folder(&folder.state())?;
         let lock = lock(&folder)?;
@@ -95,18 +95,13 @@ impl Member {
         let keys = SiteKeys::read(&disk, folder.path(), &site)?;
         let enrolled = Enrolled::read(&disk, &folder.enrolment(), &keys, clock::now())?;
         let found = enrolled.certificate.membership.role;
-        if found != role {
+        if let Some(role) = role.filter(|role| *role != found) {
             let command = if found == MemberRole::Evaluator { "evaluate" } else { "run" };
             return Err(SiteError::Role { found: found.as_str(), needed: role.as_str(), command });
         }
         let log = folder.egress_log();
         let egress = EgressLog::open(&log).map_err(|source| ClientError::EgressLog { path: log, source })?;
-        let tls = TlsMaterial {
-            gateway_ca: &enrolled.gateway_ca,
-            certificate: &enrolled.tls_certificate,
-            key: &keys.tls,
-        };
-        let client = GatewayClient::new(&config.endpoint(), &tls, Arc::new(egress))?;
+        let client = GatewayClient::new(&config.endpoint(), &enrolled.tls(&keys)?, Arc::new(egress))?;
         Ok(Self { folder, config, disk, keys, enrolled, client, _lock: lock })
     }
 

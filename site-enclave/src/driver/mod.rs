@@ -27,6 +27,7 @@ mod history;
 mod learner;
 mod member;
 mod opening;
+mod renewal;
 mod session;
 mod setup;
 mod site;
@@ -43,5 +44,6 @@ pub use learner::{
 };
 pub(crate) use member::enrolled_name;
 pub use member::{Member, SiteError};
+pub use renewal::{RenewalError, renew};
 pub use session::{Session, StoredAnswer};
 pub use site::Site;

@@ -43,7 +43,7 @@ impl<L: Learner> Site<L> {
         learner: L,
         shutdown: impl Future<Output = ()> + Send,
     ) -> Result<(), SiteError> {
-        let member = Arc::new(Member::open(folder, config, MemberRole::Site)?);
+        let member = Arc::new(Member::open(folder, config, Some(MemberRole::Site))?);
         let own_policy = read_site_policy(&member.folder, member.config.policy.as_deref())?;
         let floors = read_floors(&member.folder, member.config.floors.as_deref())?;
         let accepted = member.config.rounds_policy.as_deref();

@@ -16,6 +16,7 @@ use tracing::Instrument;
 
 use super::error::StepError;
 use super::member::{Member, SiteError};
+use super::renewal::keep_renewing;
 use crate::deposit::{self, DepositFacts};
 use crate::keystore::{DiskError, KeyError};
 use crate::witness::{Alarm, Look, Witness, WitnessFault};
@@ -94,6 +95,7 @@ pub(crate) async fn serve<D: Duties>(
     let (grown, growth) = watch::channel(0_u64);
     let mut tasks = JoinSet::new();
     let member = Arc::clone(duties.member());
+    tasks.spawn(keep_renewing(Arc::clone(&member)));
     tasks.spawn(keep_witnessing(Arc::clone(&member), witness, growth));
     if let Some(facts) = duties.deposit() {
         tasks.spawn(keep_depositing(Arc::clone(&member), facts));

@@ -9,7 +9,7 @@
 //! original; the driver compares with the gateway's view of the round for the rest (see [`crate::driver`]).
 //!
 //! ```text
-//! keys/identity.seed, witness.seed, tls.key      mode 0600
+//! keys/identity.seed, witness.seed, tls.key      mode 0600; tls-next.key while the TLS certificate is renewed
 //! journal/<job>                                  decisions, append-only
 //! privacy-spent                                  what updates with noise have cost, append-only
 //! state/jobs/<job>/                              one folder a job, see JobStore
@@ -26,6 +26,7 @@ mod record;
 mod round;
 mod secrets;
 mod spending;
+mod tls_key;
 
 pub use disk::{Disk, DiskError, Prepared};
 pub use error::StateError;
@@ -35,6 +36,7 @@ pub use record::RecordError;
 pub use round::{AgreedRound, MaskedRound};
 pub use secrets::{KeyError, SiteKeys, deposit_salt};
 pub use spending::{Charge, Spending, SpendingError, Spent};
+pub use tls_key::{TlsKey, TlsKeys};
 
 pub(crate) use record::{RecordKind, decode, encode};
 

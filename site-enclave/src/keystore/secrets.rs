@@ -8,10 +8,10 @@ use konclave_ledger::witness::WitnessSigner;
 use zeroize::Zeroizing;
 
 use super::disk::{Disk, DiskError};
+use super::tls_key::{self, TlsKey, TlsKeys};
 
 const IDENTITY: &str = "keys/identity.seed";
 const WITNESS: &str = "keys/witness.seed";
-const TLS: &str = "keys/tls.key";
 const DEPOSIT_SALT: &str = "keys/deposit.salt";
 
 /// The site's keys.
@@ -20,8 +20,8 @@ pub struct SiteKeys {
     pub identity: IdentityKey,
     /// Signs cosignatures and nothing else.
     pub witness: WitnessSigner,
-    /// The TLS client key, PKCS#8 in PEM.
-    pub tls: Zeroizing<String>,
+    /// The TLS client keys.
+    pub tls: TlsKeys,
     /// Salts the commitments to deposited rows.
     pub deposit_salt: Zeroizing<[u8; 32]>,
 }
@@ -44,8 +44,8 @@ pub enum KeyError {
     /// The system has no random numbers.
     #[error("the system gives no random numbers: {0}")]
     Random(String),
-    /// The TLS key could not be made.
-    #[error("cannot make the TLS key: {0}")]
+    /// The TLS key could not be made or used.
+    #[error("cannot make or use the TLS key: {0}")]
     Tls(String),
 }
 
@@ -55,7 +55,7 @@ impl SiteKeys {
     /// # Errors
     /// [`KeyError::Exists`] where any are; [`KeyError`] otherwise.
     pub fn create(disk: &Disk, folder: &Path, site: &SiteId) -> Result<Self, KeyError> {
-        for name in [IDENTITY, WITNESS, TLS, DEPOSIT_SALT] {
+        for name in [IDENTITY, WITNESS, tls_key::CURRENT, DEPOSIT_SALT] {
             if folder.join(name).exists() {
                 return Err(KeyError::Exists(folder.join(name)));
             }
@@ -64,9 +64,7 @@ impl SiteKeys {
         for name in [IDENTITY, WITNESS, DEPOSIT_SALT] {
             disk.write(&folder.join(name), random_seed()?.as_ref())?;
         }
-        let key = rcgen::KeyPair::generate().map_err(|error| KeyError::Tls(error.to_string()))?;
-        let pem = Zeroizing::new(key.serialize_pem());
-        disk.write(&folder.join(TLS), pem.as_bytes())?;
+        disk.write(&folder.join(tls_key::CURRENT), TlsKey::draw()?.pem().as_bytes())?;
         Self::read(disk, folder, site)
     }
 
@@ -76,14 +74,11 @@ impl SiteKeys {
     /// [`KeyError`].
     pub fn read(disk: &Disk, folder: &Path, site: &SiteId) -> Result<Self, KeyError> {
         let witness_seed = seed(disk, &folder.join(WITNESS))?;
-        let tls_path = folder.join(TLS);
-        let tls = disk.read(&tls_path)?.ok_or_else(|| KeyError::Missing(tls_path.clone()))?;
-        let tls = std::str::from_utf8(&tls).map_err(|_| KeyError::Damaged(tls_path))?;
         let name = witness_name(site).ok_or_else(|| KeyError::Damaged(folder.join(WITNESS)))?;
         Ok(Self {
             identity: IdentityKey::from_seed(seed(disk, &folder.join(IDENTITY))?),
             witness: WitnessSigner { name, key: SigningKey::from_seed(&witness_seed) },
-            tls: Zeroizing::new(tls.to_owned()),
+            tls: TlsKeys::read(disk, folder)?,
             deposit_salt: seed(disk, &folder.join(DEPOSIT_SALT))?,
         })
     }
@@ -136,7 +131,7 @@ mod tests {
         let read = SiteKeys::read(&Disk::default(), folder.path(), &site).unwrap();
         assert_eq!(made.identity.public(), read.identity.public());
         assert_eq!(made.witness.verifier_key(), read.witness.verifier_key());
-        assert!(read.tls.contains("PRIVATE KEY"));
+        assert!(read.tls.current.pem().contains("PRIVATE KEY"));
         assert!(matches!(SiteKeys::create(&Disk::default(), folder.path(), &site), Err(KeyError::Exists(_))));
     }
 

@@ -68,7 +68,17 @@ impl Member {
         call(&programs.site, &words)?;
         call(
             &programs.gateway,
-            &["enrol", "--dir", &text(&gateway), "--request", &request, "--out", &enrolment],
+            &[
+                "enrol",
+                "--dir",
+                &text(&gateway),
+                "--request",
+                &request,
+                "--out",
+                &enrolment,
+                "--role",
+                part.word(),
+            ],
         )?;
         call(&programs.site, &["join", "--dir", &dir, "--enrolment", &enrolment])?;
         Ok(Self {
@@ -119,7 +129,7 @@ impl Member {
     /// # Errors
     /// If its keys or its enrolment cannot be read.
     pub fn connect(&self) -> Result<reqwest::blocking::Client, HarnessError> {
-        let enrolled: Enrolment = read_json(&self.folder.join("enrolment.json"))?;
+        let enrolled: Enrolment = read_json(&self.folder.join("membership.json"))?;
         partner::http_client(enrolled.tls_ca.as_bytes(), Some(&self.identity_pem()?))
     }
 
@@ -128,7 +138,7 @@ impl Member {
     /// # Errors
     /// If its keys or its enrolment cannot be read.
     pub fn identity_pem(&self) -> Result<String, HarnessError> {
-        let enrolled: Enrolment = read_json(&self.folder.join("enrolment.json"))?;
+        let enrolled: Enrolment = read_json(&self.folder.join("membership.json"))?;
         let key = self.folder.join("keys/tls.key");
         let key = fs::read_to_string(&key).map_err(HarnessError::file("read", &key))?;
         Ok(format!("{}\n{key}", enrolled.tls_certificate))

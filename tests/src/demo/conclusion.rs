@@ -27,6 +27,7 @@ pub(super) fn conclude(
 ) -> Result<Summary, HarnessError> {
     let tasks = compare(out, stage, evidence, narrator)?;
     let mut all = checks::of_rounds(evidence);
+    all.extend(evidence.keys.checks(evidence));
     let points = tasks.iter().map(|task| task.curve.len()).min().unwrap_or_default();
     all.push(checks::of_evaluations(points, evidence.job.rounds_opened));
     all.push(checks::of_rewards(evidence.statements.last(), job::BUDGET_MICRO));

@@ -15,7 +15,9 @@ use konclave_openapi::status::Status;
 
 use super::exactness::{self, Exactness};
 use super::job::initial_parameters;
+use super::keys::KeyChanges;
 use super::kills::Kill;
+use super::rounds::Followed;
 use super::stage::Stage;
 use crate::error::HarnessError;
 
@@ -26,6 +28,8 @@ pub(super) struct Evidence {
     pub(super) initial: Digest,
     /// Who was killed when: this program's own doing.
     pub(super) kills: Vec<Kill>,
+    /// Which keys were changed when, likewise.
+    pub(super) keys: KeyChanges,
     /// Each round with what was found about its sum.
     pub(super) rounds: Vec<(Round, Exactness)>,
     pub(super) evaluations: Vec<Evaluation>,
@@ -40,8 +44,7 @@ impl Evidence {
     pub(super) fn gather(
         stage: &Stage,
         developer_folder: &Path,
-        job: Job,
-        kills: Vec<Kill>,
+        Followed { job, kills, keys }: Followed,
     ) -> Result<Self, HarnessError> {
         let (developer, auditor) = (&stage.developer, &stage.auditor);
         let ledger = records(&auditor.entries(None)?)?;
@@ -60,6 +63,7 @@ impl Evidence {
             status: developer.status()?,
             job,
             kills,
+            keys,
         })
     }
 }

@@ -86,6 +86,11 @@ impl Kills {
         std::mem::replace(&mut self.down, later).into_values().collect()
     }
 
+    /// Whether a killed site is not up again.
+    pub(super) fn is_one_down(&self) -> bool {
+        !self.down.is_empty()
+    }
+
     /// All that was done.
     pub(super) fn into_done(self) -> Vec<Kill> {
         self.done

@@ -15,6 +15,7 @@ mod exactness;
 mod folder;
 mod job;
 mod kept;
+mod keys;
 mod kills;
 mod narrator;
 mod options;

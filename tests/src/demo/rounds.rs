@@ -8,8 +8,10 @@ use konclave_crypto::{JobId, SiteId};
 use konclave_openapi::jobs::{Job, JobPhase};
 use konclave_openapi::rounds::{Round, RoundPhase};
 
+use super::keys::KeyChanges;
 use super::kills::{Kill, Kills, Seen};
 use super::narrator::Narrator;
+use super::options::Timetable;
 use crate::consortium::Consortium;
 use crate::error::HarnessError;
 use crate::partner::PartnerClient;
@@ -20,34 +22,42 @@ const POLL: Duration = Duration::from_millis(80);
 /// How long after a kill the gateway may still be taking in what the site had sent before.
 const SETTLE: Duration = Duration::from_millis(250);
 
+/// A job that was followed to its last round, and what was done to it meanwhile.
+pub(super) struct Followed {
+    pub(super) job: Job,
+    pub(super) kills: Vec<Kill>,
+    pub(super) keys: KeyChanges,
+}
+
 /// Follows one job.
 pub(super) struct Follower<'a> {
     consortium: &'a mut Consortium,
     client: &'a PartnerClient,
     narrator: &'a Narrator,
-    scoring: u32,
     standstill: Duration,
     kills: Kills,
+    keys: KeyChanges,
+    timetable: Timetable,
     told: BTreeMap<u32, &'static str>,
     moved: (Instant, (u32, u32)),
 }
 
 impl<'a> Follower<'a> {
-    /// `scoring` is the opened round that is for scoring; after `standstill` without the end of a round it gives up.
+    /// After `standstill` without the end of a round it gives up.
     pub(super) fn new(
         consortium: &'a mut Consortium,
         client: &'a PartnerClient,
         narrator: &'a Narrator,
-        scoring: u32,
+        timetable: Timetable,
         standstill: Duration,
         kills: Kills,
     ) -> Self {
-        let (told, moved) = (BTreeMap::new(), (Instant::now(), (0, 0)));
-        Self { consortium, client, narrator, scoring, standstill, kills, told, moved }
+        let (told, moved, keys) = (BTreeMap::new(), (Instant::now(), (0, 0)), KeyChanges::default());
+        Self { consortium, client, narrator, standstill, kills, keys, timetable, told, moved }
     }
 
     /// Until all rounds are open, or the job has ended otherwise.
-    pub(super) fn follow(mut self, id: &JobId) -> Result<(Job, Vec<Kill>), HarnessError> {
+    pub(super) fn follow(mut self, id: &JobId) -> Result<Followed, HarnessError> {
         loop {
             let job = self.client.job(id)?;
             self.narrator.progress(job.rounds_opened.into(), job.request.rounds.into(), "rounds");
@@ -63,7 +73,10 @@ impl<'a> Follower<'a> {
                     if !open && job.rounds_opened >= job.request.rounds {
                         self.catch_up(&job, u32::MAX)?;
                         self.restart(u32::MAX)?;
-                        return Ok((job, self.kills.into_done()));
+                        if !self.keys.is_revoked() {
+                            self.revoke(&names(&job.sites), None)?;
+                        }
+                        return Ok(Followed { job, kills: self.kills.into_done(), keys: self.keys });
                     }
                 }
                 JobPhase::Aborted { reason, culprits } => {
@@ -108,10 +121,11 @@ impl<'a> Follower<'a> {
                     "training",
                     format!(
                         "round {number}: the sites train from the same model, each on its own molecules{}",
-                        if ordinal == self.scoring { "; this is the scoring round" } else { "" }
+                        if ordinal == self.timetable.scoring { "; this is the scoring round" } else { "" }
                     ),
                 );
                 self.kill_if_due(ordinal, job, &round)?;
+                self.change_keys_if_due(ordinal, job, &round)?;
                 self.narrator.now(format!(
                     "round {number}: {} of {sites} masked updates are in",
                     round.uploaded.len()
@@ -203,6 +217,35 @@ impl<'a> Follower<'a> {
             }
         };
         self.narrator.say(format!("round {number}: {site} is killed (kill -9) {words}"));
+        Ok(())
+    }
+
+    /// A renewal in the scoring round, and a revocation in the last one, if nobody is missing there for another reason.
+    fn change_keys_if_due(&mut self, ordinal: u32, job: &Job, round: &Round) -> Result<(), HarnessError> {
+        let number = round.round.get();
+        let (sites, uploaded) = (names(&job.sites), names(&round.uploaded));
+        if ordinal >= self.timetable.scoring && !self.keys.is_renewed() {
+            let Some(site) = sites.last() else { return Ok(()) };
+            self.keys.renew(self.consortium, self.client, site, number)?;
+            self.narrator.say(format!(
+                "round {number}: {site} and the gateway take new TLS certificates while the round goes on"
+            ));
+        }
+        let alone = ordinal > self.timetable.killed_after && !self.kills.is_one_down();
+        if ordinal == job.request.rounds && alone && !self.keys.is_revoked() {
+            let waiting: Vec<String> =
+                sites.iter().filter(|site| !uploaded.contains(site)).cloned().collect();
+            self.revoke(if waiting.is_empty() { &sites } else { &waiting }, Some(number))?;
+        }
+        Ok(())
+    }
+
+    /// Revokes the last of some sites.
+    fn revoke(&mut self, sites: &[String], round: Option<u32>) -> Result<(), HarnessError> {
+        let Some(site) = sites.last() else { return Ok(()) };
+        self.keys.revoke(self.consortium, site, round)?;
+        let when = round.map_or_else(|| "After the last round".to_owned(), |round| format!("round {round}"));
+        self.narrator.say(format!("{when}: {site} is revoked by the operator and refused from then on"));
         Ok(())
     }
 

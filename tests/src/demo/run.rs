@@ -3,16 +3,16 @@
 use std::path::Path;
 use std::thread;
 
-use konclave_openapi::jobs::{Job, JobPhase};
+use konclave_openapi::jobs::JobPhase;
 
 use super::conclusion::conclude;
 use super::evidence::Evidence;
 use super::folder::DemoFolder;
-use super::kills::{Kill, Kills};
+use super::kills::Kills;
 use super::narrator::Narrator;
 use super::options::Options;
 use super::pace::Pace;
-use super::rounds::Follower;
+use super::rounds::{Followed, Follower};
 use super::shares::{Shares, divide, source};
 use super::stage::Stage;
 use super::{ending, job, kept};
@@ -40,8 +40,8 @@ pub fn run(options: &Options) -> Result<Outcome, HarnessError> {
     let mut stage = Stage::set(options, folder.path(), shares, pace, &narrator)?;
 
     let developer_folder = folder.path().join("developer");
-    let (job, kills) = train(options, &developer_folder, &mut stage, pace, &narrator)?;
-    let evidence = Evidence::gather(&stage, &developer_folder, job, kills)?;
+    let followed = train(options, &developer_folder, &mut stage, pace, &narrator)?;
+    let evidence = Evidence::gather(&stage, &developer_folder, followed)?;
     let summary = conclude(options, folder.path(), &stage, &evidence, &narrator)?;
     narrator.finish();
     let written =
@@ -84,7 +84,7 @@ fn train(
     stage: &mut Stage,
     pace: Pace,
     narrator: &Narrator,
-) -> Result<(Job, Vec<Kill>), HarnessError> {
+) -> Result<Followed, HarnessError> {
     let Stage { consortium, shares, developer, .. } = stage;
     let asked = job::ask(&consortium.programs, developer, options, &shares.tasks, folder)?;
     narrator.say(format!(
@@ -93,14 +93,14 @@ fn train(
     ));
     let timetable = options.timetable();
     let kills = Kills::new(timetable, options.first_victim());
-    let follower =
-        Follower::new(consortium, developer, narrator, timetable.scoring, pace.standstill(), kills);
-    let (job, kills) = follower.follow(&asked.job)?;
+    let follower = Follower::new(consortium, developer, narrator, timetable, pace.standstill(), kills);
+    let mut followed = follower.follow(&asked.job)?;
     narrator.now("waiting for the last evaluations and the rewards");
     let look = || {
-        let job = developer.job(&job.job)?;
+        let job = developer.job(&followed.job.job)?;
         Ok(matches!(job.phase, JobPhase::Finished | JobPhase::Aborted { .. }).then_some(job))
     };
-    let job = wait_until("the end of the job, with all evaluations", pace.evaluations(), look, String::new)?;
-    Ok((job, kills))
+    followed.job =
+        wait_until("the end of the job, with all evaluations", pace.evaluations(), look, String::new)?;
+    Ok(followed)
 }

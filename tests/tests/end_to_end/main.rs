@@ -12,6 +12,7 @@ mod gateway_kills;
 mod hostile_site;
 mod ledger;
 mod openapi_document;
+mod renewal;
 mod restarts;
 mod scale;
 mod second_client;

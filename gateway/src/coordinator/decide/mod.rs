@@ -173,8 +173,11 @@ fn decide_round(facts: &RoundFacts, now: UnixSeconds) -> Option<Step> {
         RoundStage::Uploading { deadline, extended, last_byte, missing, enough } => {
             let flowing =
                 last_byte.is_some_and(|last| now.get() < last.get().saturating_add(FLOWING_SECONDS));
-            if missing.is_empty() {
+            if missing.is_empty() && *enough {
                 Some(Step::CloseUploads { round })
+            } else if missing.is_empty() {
+                // Those that did not upload were revoked.
+                abort("too few sites are left".to_owned(), missing)
             } else if now < *deadline || (flowing && now < *extended) {
                 None
             } else if *enough {

@@ -140,6 +140,9 @@ fn uploads_close_when_complete_or_at_the_deadline_unless_one_still_flows() {
     assert_eq!(decide(&uploading(&["c"], true, None), at(100)), close);
     assert_eq!(decide(&uploading(&["c"], true, Some(95)), at(100)), None);
     assert_eq!(decide(&uploading(&["c"], true, Some(195)), at(200)), close);
+    // The missing ones were revoked: either the rest are enough or there is nothing to wait for.
+    let left = decide(&uploading(&[], false, None), at(1));
+    assert!(matches!(left, Some(Step::AbortRound { culprits, .. }) if culprits.is_empty()));
     let aborted = decide(&uploading(&["b", "c"], false, None), at(100));
     assert!(matches!(aborted, Some(Step::AbortRound { culprits, .. }) if culprits == sites(&["b", "c"])));
 }

@@ -64,7 +64,7 @@ impl<E: Examiner> Evaluator<E> {
         examiner: E,
         shutdown: impl Future<Output = ()> + Send,
     ) -> Result<(), SiteError> {
-        let member = Arc::new(Member::open(folder, config, MemberRole::Evaluator)?);
+        let member = Arc::new(Member::open(folder, config, Some(MemberRole::Evaluator))?);
         let witness = Arc::new(Mutex::new(work::witness_of(&member)?));
         let deposit = examiner.deposit();
         // Floors protect the data that a member gives; an evaluator gives none and takes any policy of the consortium.
