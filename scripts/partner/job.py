@@ -42,13 +42,14 @@ from konclave_client.models import (
     PageContribution,
     PageRound,
     PageStatement,
+    Problem,
     Receipt,
     RewardStatement,
     Round,
     RoundPhaseAborted,
     Upload,
 )
-from konclave_client.types import UNSET, File, Unset
+from konclave_client.types import UNSET, File, Response, Unset
 
 import access
 import inclusion
@@ -65,31 +66,40 @@ def upload(partner: Access, path: pathlib.Path) -> str:
     """Uploads a file in parts, and goes on where it stopped when a connection breaks; its digest."""
     octets = path.read_bytes()
     digest = hashlib.sha256(octets).hexdigest()
-    # The same key finds the same upload again, also in a later run. It is for the same bytes of the request, and another
-    # program may write those otherwise: hence `py`.
+    # The same key finds the same upload again, also in a later run. It is for the same bytes of the request, which
+    # another program may write otherwise: hence `py`.
     key = f"py-upload-{digest}-{len(octets)}"
     body = NewUpload(digest=digest, bytes_=len(octets))
     stand = expect(Upload, announce_upload.sync_detailed(client=partner.client(), body=body, idempotency_key=key))
     broken = 0
     while not stand.complete:
-        part = octets[stand.offset : stand.offset + PART]
         try:
-            answer = append_to_upload.sync_detailed(
-                stand.upload,
-                client=partner.client(),
-                body=File(payload=io.BytesIO(part)),
-                upload_offset=stand.offset,
-                upload_complete="?1" if stand.offset + len(part) == len(octets) else "?0",
-            )
+            if broken:
+                answer = read_blob_upload.sync_detailed(stand.upload, client=partner.client())
+            else:
+                answer = append(partner, stand, octets)
             stand = expect(Upload, answer)
+            broken = 0
         except httpx.TransportError:
             broken += 1
-            if broken == TRIES:
+            if broken > TRIES:
                 raise
             time.sleep(broken)
-            stand = expect(Upload, read_blob_upload.sync_detailed(stand.upload, client=partner.client()))
+            continue
         print(f"upload {path.name}: {stand.offset} of {stand.bytes_} bytes", flush=True)
     return digest
+
+
+def append(partner: Access, stand: Upload, octets: bytes) -> Response[Problem | Upload]:
+    """Sends the next part."""
+    part = octets[stand.offset : stand.offset + PART]
+    return append_to_upload.sync_detailed(
+        stand.upload,
+        client=partner.client(),
+        body=File(payload=io.BytesIO(part)),
+        upload_offset=stand.offset,
+        upload_complete="?1" if stand.offset + len(part) == len(octets) else "?0",
+    )
 
 
 def register(partner: Access, folder: pathlib.Path) -> Model:

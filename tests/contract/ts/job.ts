@@ -18,11 +18,13 @@ const TRIES = 5;
 const POLL_MILLISECONDS = 500;
 const PATIENCE_MILLISECONDS = 600_000;
 
+type Upload = Schemas["Upload"];
+
 /** Uploads a file in parts, and goes on where it stopped when a connection breaks; its digest. */
 async function upload(gateway: Gateway, path: string): Promise<string> {
   const bytes = readFileSync(path);
   const digest = sha256(bytes).toString("hex");
-  let stand: Schemas["Upload"] = given(
+  let stand: Upload = given(
     await gateway.POST("/v1/uploads", {
       // The same key finds the same upload again, also in a later run. It is for the same bytes of the request, and
       // another program may write those otherwise: hence `ts`.
@@ -31,33 +33,41 @@ async function upload(gateway: Gateway, path: string): Promise<string> {
     }),
   );
   for (let broken = 0; !stand.complete; ) {
-    const part = bytes.subarray(stand.offset, stand.offset + PART);
-    const params = {
-      path: { upload: stand.upload },
-      header: {
-        "Upload-Offset": stand.offset,
-        "Upload-Complete": stand.offset + part.length === bytes.length ? "?1" : "?0",
-      },
-    };
     try {
-      const answer = await gateway.PATCH("/v1/uploads/{upload}", {
-        params,
-        headers: { "Content-Type": "application/partial-upload" },
-        body: new Blob([part]),
-        bodySerializer: (blob) => blob,
-      });
-      stand = given(answer);
+      stand = broken === 0 ? await append(gateway, stand, bytes) : await ask(gateway, stand);
+      broken = 0;
     } catch (error) {
       // What fetch throws when the connection broke; a problem is no such thing.
-      if (!(error instanceof TypeError) || ++broken === TRIES) {
+      if (!(error instanceof TypeError) || ++broken > TRIES) {
         throw error;
       }
       await pause(broken * 1000);
-      stand = given(await gateway.GET("/v1/uploads/{upload}", { params: { path: params.path } }));
+      continue;
     }
     console.log(`upload ${basename(path)}: ${stand.offset} of ${stand.bytes} bytes`);
   }
   return digest;
+}
+
+/** Sends the next part. */
+async function append(gateway: Gateway, stand: Upload, bytes: Buffer<ArrayBuffer>): Promise<Upload> {
+  const part = bytes.subarray(stand.offset, stand.offset + PART);
+  const complete = stand.offset + part.length === bytes.length ? "?1" : "?0";
+  const answer = await gateway.PATCH("/v1/uploads/{upload}", {
+    params: {
+      path: { upload: stand.upload },
+      header: { "Upload-Offset": stand.offset, "Upload-Complete": complete },
+    },
+    headers: { "Content-Type": "application/partial-upload" },
+    body: new Blob([part]),
+    bodySerializer: (blob) => blob,
+  });
+  return given(answer);
+}
+
+/** Asks how far an upload is. */
+async function ask(gateway: Gateway, { upload }: Upload): Promise<Upload> {
+  return given(await gateway.GET("/v1/uploads/{upload}", { params: { path: { upload } } }));
 }
 
 /** Uploads the model's two files and registers it; a model that is registered already stays as it is. */
@@ -77,7 +87,7 @@ async function register(gateway: Gateway, folder: string): Promise<Schemas["Mode
 }
 
 /** Asks for the job. */
-async function ask(gateway: Gateway, folder: string, model: string): Promise<Schemas["Job"]> {
+async function requestJob(gateway: Gateway, folder: string, model: string): Promise<Schemas["Job"]> {
   const request: Omit<Schemas["NewJob"], "model"> = JSON.parse(readFileSync(join(folder, "job.json"), "utf8"));
   const job = given(
     await gateway.POST("/v1/jobs", {
@@ -217,7 +227,7 @@ const { registration, rest } = fromCommandLine("node job.ts FOLDER");
 const folder = rest[0] ?? ".";
 const gateway = await connect(registration);
 const model = await register(gateway, folder);
-const asked = await ask(gateway, folder, model.model);
+const asked = await requestJob(gateway, folder, model.model);
 const job = await waitForTheEnd(gateway, asked.job);
 await tellRounds(gateway, job.job);
 await tellRewards(gateway, job.job);
