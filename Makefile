@@ -66,10 +66,11 @@ test: test-rust test-api test-second ## Run every test
 test-rust: setup ## Run the Rust tests, end-to-end ones included
 	$(CARGO) test --locked --workspace
 
-test-api: setup test-contract ## Lint openapi.json, generate a Python client from it and use it on a live gateway
+test-api: setup test-contract ## Lint openapi.json; run jobs by clients generated from it, and the partner guide, on a live gateway
 	@$(PYTHON) scripts/api_client.py
+	@$(PYTHON) scripts/ts_client.py
 	$(CARGO) test --locked --workspace --no-run
-	$(CARGO) test --locked --workspace --test end_to_end -- --ignored api_client::
+	$(CARGO) test --locked --workspace --test end_to_end -- --ignored api_clients::
 
 test-contract: ## Lint openapi.json and its examples (brings its own Node.js), and look for breaks since the last release
 	@$(PYTHON) scripts/contract_lint.py

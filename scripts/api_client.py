@@ -6,7 +6,6 @@ installed into the system: the packages go into a folder of their own. A second 
 same pins does nothing.
 """
 import hashlib
-import json
 import os
 import pathlib
 import shutil
@@ -20,9 +19,7 @@ FOLDER = ROOT / "third_party" / "api-client"
 PACKAGES = FOLDER / "packages"
 CLIENT = FOLDER / "konclave_client"
 # Media types that the generator does not know, and what it is to take them for.
-SETTINGS = {"content_type_overrides": {"application/x-ndjson": "application/octet-stream",
-                                       "application/partial-upload": "application/octet-stream",
-                                       "application/schema+json": "application/json"}}
+SETTINGS = ROOT / "scripts" / "partner" / "python_client.json"
 
 
 def digest(*paths: pathlib.Path) -> str:
@@ -54,14 +51,12 @@ def install() -> None:
 
 
 def generate() -> None:
-    stamp, wanted = FOLDER / "client.stamp", digest(REQUIREMENTS, DOCUMENT, pathlib.Path(__file__))
+    stamp, wanted = FOLDER / "client.stamp", digest(REQUIREMENTS, DOCUMENT, SETTINGS, pathlib.Path(__file__))
     if is_done(stamp, wanted):
         return
     command = [sys.executable, "-m", "openapi_python_client", "generate", "--path", str(DOCUMENT)]
     command += ["--meta", "none", "--output-path", str(CLIENT), "--overwrite", "--fail-on-warning"]
-    settings = FOLDER / "settings.json"
-    settings.write_text(json.dumps(SETTINGS))
-    command += ["--config", str(settings)]
+    command += ["--config", str(SETTINGS)]
     environment = {**os.environ, "PYTHONPATH": str(PACKAGES), "PATH": f"{PACKAGES / 'bin'}:{os.environ['PATH']}"}
     run(command, "no client could be generated from openapi/openapi.json", env=environment)
     stamp.write_text(wanted)

@@ -187,7 +187,8 @@ impl Config {
         }
         let settings: Settings = Figment::new()
             .merge(Toml::file_exact(path))
-            .merge(Env::prefixed("KONCLAVE_GATEWAY_").split("__"))
+            // The folder itself is no key: the command line takes it from there.
+            .merge(Env::prefixed("KONCLAVE_GATEWAY_").ignore(&["dir"]).split("__"))
             .merge(Serialized::defaults(overrides))
             .extract()
             .map_err(Box::new)?;

@@ -11,6 +11,7 @@ mod frame;
 mod headers;
 mod paths;
 mod problems;
+mod schemas;
 
 use std::collections::BTreeMap;
 
@@ -60,21 +61,10 @@ pub fn document() -> Result<OpenApi, DocumentError> {
     let components = document.components.get_or_insert_with(Components::default);
     components.headers.extend(headers::components());
     components.responses.extend(problems::components());
-    drop_unused_schemas(&mut document)?;
+    schemas::refer_to_items(components);
+    schemas::name_cases(components);
+    schemas::drop_unused(&mut document)?;
     Ok(document)
-}
-
-/// Takes out schemas that nothing refers to: those of pages hold their items, whose own schemas then stand alone.
-fn drop_unused_schemas(document: &mut OpenApi) -> Result<(), DocumentError> {
-    loop {
-        let text = serde_json::to_string(document)?;
-        let Some(components) = &mut document.components else { return Ok(()) };
-        let before = components.schemas.len();
-        components.schemas.retain(|name, _| text.contains(&format!("\"#/components/schemas/{name}\"")));
-        if components.schemas.len() == before {
-            return Ok(());
-        }
-    }
 }
 
 /// The document as the JSON text that is committed and served.

@@ -168,6 +168,45 @@ fn operation_ids_are_unique_and_tags_declared() {
     }
 }
 
+/// The schemas of the document as it is written.
+fn component_schemas() -> serde_json::Map<String, serde_json::Value> {
+    let document = serde_json::to_value(document().unwrap()).unwrap();
+    document["components"]["schemas"].as_object().unwrap().clone()
+}
+
+#[test]
+fn pages_refer_to_the_schema_of_their_items() {
+    let pages: Vec<_> =
+        component_schemas().into_iter().filter(|(name, _)| name.starts_with("Page_")).collect();
+    assert!(pages.len() > 10, "{} pages", pages.len());
+    for (name, page) in pages {
+        let item = name.trim_start_matches("Page_");
+        let refers = &page["properties"]["items"]["items"]["$ref"];
+        assert_eq!(
+            *refers,
+            format!("#/components/schemas/{item}"),
+            "{name}: a client gets a second type for its items"
+        );
+    }
+}
+
+#[test]
+fn cases_of_unions_have_names() {
+    let schemas = component_schemas();
+    let titles = |name: &str| -> Vec<String> {
+        let cases = schemas[name]["oneOf"].as_array().unwrap();
+        cases.iter().map(|case| case["title"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(titles("MaskGraph"), ["MaskGraphComplete", "MaskGraphRegular"]);
+    assert_eq!(titles("JobPhase")[1], "JobPhaseAdvertiseKeys");
+    for (name, schema) in &schemas {
+        for case in schema["oneOf"].as_array().into_iter().flatten() {
+            let named = case["title"].is_string() || case["$ref"].is_string();
+            assert!(named, "{name}: a case without a name: {case}");
+        }
+    }
+}
+
 #[test]
 fn the_committed_document_is_the_generated_one() {
     assert!(

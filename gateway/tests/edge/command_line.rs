@@ -32,6 +32,14 @@ fn init_makes_secrets_that_only_the_owner_reads() {
 }
 
 #[test]
+fn the_folder_may_come_from_the_environment() {
+    let folders = Folders::new();
+    let mut check = Command::new(env!("CARGO_BIN_EXE_konclave-gateway"));
+    let output = check.args(["config", "check"]).env("KONCLAVE_GATEWAY_DIR", folders.dir()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
 fn init_refuses_a_folder_that_holds_something() {
     let folders = Folders::new();
     let said = fail(&["init", "--dir", &folders.dir()]);

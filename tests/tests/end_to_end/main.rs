@@ -2,7 +2,7 @@
 
 mod support;
 
-mod api_client;
+mod api_clients;
 mod audit;
 mod big_upload;
 mod clear_errors;
