@@ -17,9 +17,10 @@ use crate::report::KeySource;
 #[derive(Debug, Args)]
 #[command(after_help = "Example: konclave-audit check job.ndjson --key LOG-VKEY")]
 pub(super) struct Arguments {
-    /// What `konclave-audit export` wrote, with its lines as they were.
+    /// What `konclave-audit export` wrote or a gateway gave (GET /v1/ledger/export.ndjson), with its lines as they were.
     file: PathBuf,
-    /// The log's verifier key (vkey), known from elsewhere. Without it, the key that the export names is used.
+    /// The log's verifier key (vkey), known from elsewhere. Without it, the key that the export names is used; a gateway's export
+    /// names none.
     #[arg(long)]
     key: Option<VerifierKey>,
     /// Print nothing if all is well, and no progress.

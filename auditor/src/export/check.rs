@@ -9,6 +9,7 @@ use konclave_ledger::tree::leaf_hash;
 use konclave_ledger::{Checkpoint, Filter, Hash, InclusionProof, Leaf, LeafError, Origin, VerifierKey};
 
 use super::document::{ENTRIES, ExportEnd, ExportHead, ExportLine, FORMAT, Layout};
+use super::from_gateway::GatewayHead;
 use super::lines::{LineError, Lines, MAX_LINE_BYTES};
 use crate::report::KeySource;
 
@@ -74,6 +75,20 @@ pub enum LineFault {
     /// Another format or version.
     #[error("the format is not {FORMAT}")]
     Format,
+    /// A gateway's export has no key in it.
+    #[error("a gateway's export names no key: pass the log's, known from elsewhere, with --key")]
+    NoKey,
+    /// A moment of the filter is none.
+    #[error("a moment in the filter is not an RFC 3339 time")]
+    Moment,
+    /// The checkpoint is of another log than the line says.
+    #[error("the line says that the log is {said}, the checkpoint is of {origin}")]
+    OtherLog {
+        /// What the line says.
+        said: String,
+        /// The checkpoint's log.
+        origin: Origin,
+    },
     /// The checkpoint is no signed note.
     #[error("the checkpoint: {0}")]
     Note(#[from] NoteError),
@@ -147,7 +162,7 @@ impl ExportFault {
     }
 }
 
-/// Reads an export in JSON or NDJSON as this program writes it, and checks every entry. `key` is the log's key as the
+/// Reads an export in JSON or NDJSON as this program writes it, or in NDJSON as a gateway gives it, and checks every entry. `key` is the log's key as the
 /// reader knows it; without it the export's own word is taken. Memory is bounded by the longest line, whatever the bytes.
 ///
 /// # Errors
@@ -165,6 +180,10 @@ pub fn check_export(
         Err(LineError::Io(error)) => return Err(ExportFault::Read(error)),
     };
     let at = |line, fault: LineFault| ExportFault::Line { line, fault };
+    // Without a key nothing can be said, for or against it.
+    if key.is_none() && head.key.is_none() {
+        return Err(ExportFault::NotAnExport(LineFault::NoKey));
+    }
     let (checked, checkpoint) = check_head(head, key).map_err(|fault| at(1, fault))?;
     let mut check = Check { layout, checked, checkpoint, comma: true, ended: false };
     loop {
@@ -180,24 +199,40 @@ pub fn check_export(
     }
 }
 
-fn read_head(line: &[u8]) -> Result<(Layout, ExportHead), LineFault> {
+/// What a first line says, whoever wrote it.
+struct Head {
+    /// The log, where the line names it beside the checkpoint.
+    origin: Option<String>,
+    checkpoint: String,
+    key: Option<String>,
+    filter: Filter,
+}
+
+fn read_head(line: &[u8]) -> Result<(Layout, Head), LineFault> {
+    if let Ok(GatewayHead { origin, checkpoint, filter }) = serde_json::from_slice(line) {
+        let filter = filter.conditions().ok_or(LineFault::Moment)?;
+        return Ok((Layout::Ndjson, Head { origin: Some(origin), checkpoint, key: None, filter }));
+    }
     let (layout, head) = match line.strip_suffix(ENTRIES.as_bytes()) {
         Some(fields) => (Layout::Json, [fields, b"}"].concat()),
         None => (Layout::Ndjson, line.to_vec()),
     };
-    let head: ExportHead = serde_json::from_slice(&head)?;
-    if head.format == FORMAT { Ok((layout, head)) } else { Err(LineFault::Format) }
+    let ExportHead { format, checkpoint, key, filter } = serde_json::from_slice(&head)?;
+    if format != FORMAT {
+        return Err(LineFault::Format);
+    }
+    Ok((layout, Head { origin: None, checkpoint, key: Some(key), filter }))
 }
 
-fn check_head(
-    head: ExportHead,
-    given: Option<&VerifierKey>,
-) -> Result<(CheckedExport, Checkpoint), LineFault> {
+fn check_head(head: Head, given: Option<&VerifierKey>) -> Result<(CheckedExport, Checkpoint), LineFault> {
     let (key, key_source) = match given {
         Some(key) => (key.clone(), KeySource::Given),
-        None => (head.key.parse()?, KeySource::FromTheLogItself),
+        None => (head.key.ok_or(LineFault::NoKey)?.parse()?, KeySource::FromTheLogItself),
     };
     let (checkpoint, _): (Checkpoint, SignedNote) = Checkpoint::verify(head.checkpoint.as_bytes(), &key)?;
+    if let Some(said) = head.origin.filter(|said| *said != checkpoint.origin.to_string()) {
+        return Err(LineFault::OtherLog { said, origin: checkpoint.origin });
+    }
     let checked = CheckedExport {
         origin: checkpoint.origin.clone(),
         size: checkpoint.size,
@@ -243,7 +278,9 @@ impl Check {
                     self.entry(entry.unwrap_or(line))
                 }
             },
-            Layout::Ndjson if line.starts_with(b"{\"count\"") => self.end(line),
+            Layout::Ndjson if line.starts_with(b"{\"count\"") || line.starts_with(b"{\"end\"") => {
+                self.end(line)
+            }
             Layout::Ndjson => self.entry(line),
         }
     }

@@ -48,6 +48,8 @@ pub(super) struct ExportLine {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ExportEnd {
+    /// A gateway calls it `end`.
+    #[serde(alias = "end")]
     pub(super) count: u64,
 }
 

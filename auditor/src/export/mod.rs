@@ -6,6 +6,7 @@
 mod chart;
 mod check;
 mod document;
+mod from_gateway;
 mod html;
 mod lines;
 mod table;

@@ -56,6 +56,42 @@ fn json_and_ndjson_are_proven_without_the_ledger() {
     }
 }
 
+/// The same export in a gateway's words (openapi: `ExportHead`, `ExportedEntry`, `ExportEnd`).
+fn as_a_gateway_gives_it(ndjson: &[u8], filter: &str) -> String {
+    let text = std::str::from_utf8(ndjson).unwrap();
+    let head: serde_json::Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+    let origin = head["checkpoint"].as_str().unwrap().lines().next().unwrap();
+    let filter: serde_json::Value = serde_json::from_str(filter).unwrap();
+    let head = serde_json::json!({"origin": origin, "checkpoint": head["checkpoint"], "filter": filter});
+    let rest = text.split_once('\n').unwrap().1;
+    format!("{head}\n{}", rest.replace("{\"count\":", "{\"end\":"))
+}
+
+#[test]
+fn a_gateways_export_is_checked_too_and_asks_for_the_key() {
+    let (_live, ledger) = grown(300);
+    let folder = export(&ledger);
+    let filter = r#"{"action":"action.3","since":"2026-01-01T00:00:00Z"}"#;
+    let good = as_a_gateway_gives_it(&exported(folder.path(), "ndjson", &["--action", "action.3"]), filter);
+    let check = |text: &str, key| check_export(text.as_bytes(), key, &mut |_| {});
+    let key = consortium::log_key();
+    let checked = check(&good, Some(&key)).unwrap();
+    assert_eq!((checked.entries, checked.size, checked.key_source), (60, 300, KeySource::Given));
+    let refused = check(&good, None).unwrap_err();
+    assert!(!refused.is_tampering() && refused.to_string().contains("--key"), "{refused}");
+    let line = good.lines().count();
+    for (bad, said) in [
+        (good.replace("action.3\",\"since", "action.2\",\"since"), "filter"),
+        (good.replace("2026-01-01T00:00:00Z", "soon"), "RFC 3339"),
+        (good.replacen("\"origin\":\"", "\"origin\":\"x", 1), "the line says that the log is x"),
+        (good.replace("{\"end\":60}", "{\"end\":61}"), "counts 61 entries"),
+        (good.lines().take(line - 1).collect::<Vec<_>>().join("\n"), "cut short"),
+    ] {
+        let refused = check(&bad, Some(&key)).unwrap_err();
+        assert!(refused.to_string().contains(said), "{said}: {refused}");
+    }
+}
+
 #[test]
 fn a_changed_export_names_the_line() {
     let (_live, ledger) = grown(300);

@@ -9,6 +9,7 @@ use std::process::Command;
 
 use konclave_crypto::Digest;
 use konclave_openapi::jobs::{Job, JobPhase};
+use konclave_openapi::witnesses::LogKeysView;
 use konclave_tests::consortium::{Consortium, call};
 use konclave_tests::partner::PartnerClient;
 use tempfile::TempDir;
@@ -148,6 +149,10 @@ impl Stage {
         let export = fs::read_to_string(self.folder.join("export.ndjson")).unwrap();
         let entries = export.lines().count() - 2;
         assert_eq!(export.lines().last(), Some(format!("{{\"end\":{entries}}}").as_str()));
+        // The auditor's own program takes what the gateway gave.
+        let keys: LogKeysView = self.observer.get("/v1/ledger/keys").unwrap();
+        let file = text(&self.folder.join("export.ndjson"));
+        call(&self.consortium.programs.audit, &["check", &file, "--key", &keys.vkey]).unwrap();
     }
 }
 
