@@ -26,18 +26,20 @@ DROPOUTS ?= 10
 KILLS ?= 200
 CUTS ?= 5000
 FLIPS ?= 6000
+# Of `make test-api`: requests for each operation and role.
+EXAMPLES ?=
 # Of `make test-upload`.
 UPLOAD_BYTES ?= 2147483648
 # Of `make mutants`, ids of scripts/mutants/; of `make fuzz`, crates or CRATE/TARGET.
 ONLY ?=
 # Of `make bench-audit`.
 ENTRIES ?= 1000000
-# And of `make bench` and `make bench-ledger`. Flower 1.42 asks for Python 3.10 to 3.13.
+# And of `make bench`, `make bench-api` and `make bench-ledger`. Flower 1.42 asks for Python 3.10 to 3.13.
 BENCH ?= default
 PEER ?=
 PEER_PYTHON ?= python3.12
 
-.PHONY: help setup build demo quality test test-rust test-api test-contract test-second test-upload torture mutants simulate vectors schemas faults scale fuzz lint lint-quick arrows lint-deny bench bench-ledger bench-audit audit-static openapi examples release-openapi clean distclean
+.PHONY: help setup build demo quality test test-rust test-api test-contract test-second test-upload torture mutants simulate vectors schemas faults scale fuzz lint lint-quick arrows lint-deny bench bench-api bench-ledger bench-audit audit-static openapi examples release-openapi clean distclean
 
 help: ## List the tasks
 	@echo 'make TASK, where TASK is one of:'
@@ -66,11 +68,13 @@ test: test-rust test-api test-second ## Run every test
 test-rust: setup ## Run the Rust tests, end-to-end ones included
 	$(CARGO) test --locked --workspace
 
-test-api: setup test-contract ## Lint openapi.json; run jobs by clients generated from it, and the partner guide, on a live gateway
+test-api: setup test-contract ## Lint openapi.json, try all it says with generated requests; run jobs by generated clients, and the partner guide, on a live gateway: [EXAMPLES=4] [SEED=1]
 	@$(PYTHON) scripts/api_client.py
 	@$(PYTHON) scripts/ts_client.py
+	@$(PYTHON) scripts/schemathesis_run.py --install-only
 	$(CARGO) test --locked --workspace --no-run
 	$(CARGO) test --locked --workspace --test end_to_end -- --ignored api_clients::
+	EXAMPLES='$(EXAMPLES)' SEED='$(SEED)' $(CARGO) test --locked --workspace --test end_to_end -- --ignored --nocapture schemathesis::
 
 test-contract: ## Lint openapi.json and its examples (brings its own Node.js), and look for breaks since the last release
 	@$(PYTHON) scripts/contract_lint.py
@@ -145,6 +149,10 @@ bench: ## Masking, unmasking and tags against their floors, one table: [BENCH=fu
 ifeq ($(PEER),flower)
 	@scripts/bench_flower.sh '$(PEER_PYTHON)'
 endif
+
+bench-api: setup ## Requests a second over mTLS beside a server that answers a constant: [BENCH=full|profile] [ONLY='GET /v1']
+	$(CARGO) build --release --locked --workspace --bins --example constant
+	@BENCH='$(BENCH)' $(PYTHON) scripts/bench_api.py --bin '$(TARGET)/release' --only '$(ONLY)'
 
 bench-audit: ## Verifying a million entries against SHA-256 alone, and its memory: [ENTRIES=1000000]
 	ENTRIES='$(ENTRIES)' $(CARGO) bench --locked -p konclave-audit --bench verify

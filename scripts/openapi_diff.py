@@ -19,6 +19,8 @@ METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 # Limits of a schema: which way they may move where a client sends the value.
 UPPER = ("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties")
 LOWER = ("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties")
+# The largest number of a format. A wider one takes all that a narrower one does.
+LARGEST = {"int32": 2**31 - 1, "int64": 2**63 - 1}
 
 
 class Comparison:
@@ -200,15 +202,17 @@ class Comparison:
 
     def limits(self, at: str, old: dict, new: dict) -> None:
         for name in UPPER:
-            if name in new and (name not in old or new[name] < old[name]):
+            most = LARGEST.get(old.get("format"), float("inf")) if name == "maximum" else float("inf")
+            if name in new and new[name] < min(old.get(name, most), most):
                 self.found(at, f"{name} is {new[name]} now, was {old.get(name, 'none')}")
         for name in LOWER:
             # No length and no number of things is below zero.
             least = float("-inf") if name in ("minimum", "exclusiveMinimum") else 0
             if name in new and new[name] > old.get(name, least):
                 self.found(at, f"{name} is {new[name]} now, was {old.get(name, 'none')}")
+        wider = LARGEST.get(new.get("format"), 0) >= LARGEST.get(old.get("format"), float("inf"))
         for name in ("pattern", "format", "multipleOf"):
-            if name in new and new[name] != old.get(name):
+            if name in new and new[name] != old.get(name) and not (name == "format" and wider):
                 self.found(at, f"{name} is {json.dumps(new[name])} now, was {json.dumps(old.get(name))}")
         if new.get("uniqueItems") and not old.get("uniqueItems"):
             self.found(at, "items must be unique now")

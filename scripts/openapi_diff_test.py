@@ -30,7 +30,8 @@ NEW_JOB = {
     "required": ["name"],
     "properties": {
         "name": {"type": "string", "minLength": 1, "maxLength": 64},
-        "rounds": {"type": "integer", "minimum": 1, "maximum": 100},
+        "rounds": {"type": "integer", "format": "int64", "minimum": 1, "maximum": 100},
+        "seed": {"type": "integer", "format": "int32"},
         "mode": {"type": "string", "enum": ["sum", "group"]},
         "invited": {"type": "array", "items": {"type": "string"}},
     },
@@ -157,6 +158,10 @@ BREAKS = {
         lambda d: new_job(d)["invited"]["items"].update(type="integer"), "the type string is now integer"),
     "a value is no longer taken": (lambda d: new_job(d)["mode"]["enum"].remove("sum"), 'the value "sum" is gone'),
     "a text may be less long": (lambda d: new_job(d)["name"].update(maxLength=32), "maxLength is 32 now, was 64"),
+    "a number has fewer bits": (
+        lambda d: new_job(d)["rounds"].update(format="int32"), 'format is "int32" now, was "int64"'),
+    "a number may be less than its bits allowed": (
+        lambda d: new_job(d)["seed"].update(format="int64", maximum=1000), "maximum is 1000 now, was none"),
     "a number must be larger": (lambda d: new_job(d)["rounds"].update(minimum=2), "minimum is 2 now, was 1"),
     "a text has a pattern now": (lambda d: new_job(d)["name"].update(pattern="^a"), 'pattern is "^a" now, was null'),
     "a list must have items": (lambda d: new_job(d)["invited"].update(minItems=1), "minItems is 1 now, was none"),
@@ -186,6 +191,7 @@ HARMLESS = {
         "rounds"),
     "an optional property of a request is added": lambda d: new_job(d).update(why={"type": "string"}),
     "a value is taken too": lambda d: new_job(d)["mode"]["enum"].append("mean"),
+    "a number may have more bits": lambda d: new_job(d)["seed"].update(format="int64", maximum=2**32 - 1),
     "a limit is raised": lambda d: new_job(d)["rounds"].update(maximum=1000, minimum=0),
     "a property of a request is no longer required": lambda d: take(
         at(d, "components", "schemas", "NewJob"), "required"),

@@ -50,9 +50,10 @@ pub struct Limits {
     pub open_upload_bytes: u64,
     /// Bytes of a protocol message (key advertisement, ciphertexts, manifest, signature, shares).
     pub message_bytes: u64,
-    /// Open connections. A quarter of them is kept for clients with a certificate.
+    /// Open connections. A quarter of them is kept for clients with a certificate in force.
     pub connections: u32,
-    /// Open connections from one address (of IPv6: from one /64 network) without a client certificate.
+    /// Open connections from one address (of IPv6: from one /64 network) without a client certificate, and with one
+    /// certificate. Each has the same part of the requests.
     pub connections_per_address: u32,
     /// Requests under way. At most half of them come without a client certificate.
     pub requests: u32,
@@ -283,9 +284,10 @@ impl Settings {
              open_upload_bytes = {}\n\
              # Bytes of a protocol message.\n\
              message_bytes = {}\n\
-             # Open connections. A quarter of them is kept for clients with a certificate.\n\
+             # Open connections. A quarter of them is kept for members and clients with a certificate.\n\
              connections = {}\n\
-             # Open connections from one address without a client certificate.\n\
+             # Open connections from one address without a client certificate, and with one certificate. Each has the\n\
+             # same part of the requests.\n\
              connections_per_address = {}\n\
              # Requests under way. At most half of them come without a client certificate.\n\
              requests = {}\n\

@@ -119,15 +119,28 @@ pub fn sync_folder(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
-/// Writes a file that did not exist: durable on return, and never readable by others for a moment.
+/// Writes a file that did not exist: whole or not at all, durable on return, and never readable by others for a moment.
+/// It gets its name when all of it is on the disk; a process that is killed before leaves a file `NAME.*.new`, which
+/// nothing reads.
 ///
 /// # Errors
 /// `AlreadyExists`, or those of the file system.
 pub fn write_new(path: &Path, bytes: &[u8], access: Access) -> io::Result<()> {
+    let mut number = [0; 8];
+    getrandom::fill(&mut number).map_err(io::Error::other)?;
+    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    name.push(format!(".{}.new", hex::encode(number)));
+    let temporary = path.with_file_name(name);
+    let named = write_synced(&temporary, bytes, access).and_then(|()| fs::hard_link(&temporary, path));
+    let removed = fs::remove_file(&temporary);
+    named.and(removed)?;
+    sync_folder(folder_of(path))
+}
+
+fn write_synced(path: &Path, bytes: &[u8], access: Access) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode(access)).open(path)?;
     file.write_all(bytes)?;
-    file.sync_all()?;
-    sync_folder(folder_of(path))
+    file.sync_all()
 }
 
 /// Replaces a file in one step: after a power cut either the old or the new content is there, and the new one
@@ -237,6 +250,8 @@ mod tests {
             write_seed(&path, &Zeroizing::new([8; 32])).unwrap_err().kind(),
             io::ErrorKind::AlreadyExists
         );
+        assert_eq!(*read_seed(&path).unwrap(), [7; 32]);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     #[test]

@@ -25,6 +25,7 @@ pub mod extract;
 pub mod folder;
 pub mod idempotency;
 pub mod intake;
+pub mod listener;
 pub mod openapi;
 pub mod projections;
 pub mod request;

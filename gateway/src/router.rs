@@ -15,7 +15,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::auth::standing::watched;
 use crate::auth::tokens::Tokens;
-use crate::capacity::{Requests, bounded};
+use crate::capacity::{Requests, bounded, held};
 use crate::core::App;
 use crate::documented::{Documented, only_documented};
 use crate::error::ApiError;
@@ -91,6 +91,7 @@ fn surrounded(operations: Router<App>, documented: Documented, app: &App, edge: 
     };
     router
         .layer(from_fn_with_state(edge.requests, bounded))
+        .layer(from_fn_with_state(app.clone(), held))
         .layer(from_fn_with_state(documented, only_documented))
         .layer(from_fn(request::surround))
 }

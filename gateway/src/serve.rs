@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum_server::Handle;
-use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
+use axum_server::tls_rustls::RustlsConfig;
 use konclave_crypto::{ConsortiumRoot, IdentityKey, IdentityPublicKey, MembershipCertificate};
 use konclave_policies::authorization::{Authorizer, LoadError};
 use tokio::signal::unix::{SignalKind, signal};
@@ -14,14 +14,16 @@ use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 use crate::auth::clients::Clients;
+use crate::auth::principal::in_force;
 use crate::auth::replay::UsedAssertions;
 use crate::auth::token_keys::{TokenKeys, TokenKeysError};
 use crate::auth::tokens::Tokens;
-use crate::capacity::{Admission, Capacity, Connections, Requests};
+use crate::capacity::{Capacity, InForce, Requests};
 use crate::config::{Config, ConfigError};
 use crate::core::{App, Clock, CoreOptions, OpenError};
 use crate::folder::{Folder, SecretError, read_seed};
 use crate::intake::IntakeError;
+use crate::listener;
 use crate::router::{Edge, router};
 use crate::tls::{TlsError, install_provider, server_config};
 use crate::traffic::Recorder;
@@ -83,7 +85,7 @@ pub enum ServeError {
 pub struct Gateway {
     app: App,
     edge: Edge,
-    tls: RustlsConfig,
+    tls: rustls::ServerConfig,
     capacity: Capacity,
 }
 
@@ -181,12 +183,11 @@ impl Gateway {
         let edge = Edge {
             tokens: Arc::new(tokens),
             recorder: deployment.recorder,
-            requests: Requests::new(&capacity),
+            requests: Requests::new(&capacity, config.settings.timeouts.answer()),
         };
         // What is not taken in does not keep the gateway down: `intake::run` tells it and tries again.
         drop(crate::intake::take_in(&app).await);
-        let tls = RustlsConfig::from_config(Arc::new(deployment.tls));
-        Ok(Self { app, edge, tls, capacity })
+        Ok(Self { app, edge, tls: deployment.tls, capacity })
     }
 
     /// The core.
@@ -213,23 +214,16 @@ impl Gateway {
         let witnesses = tokio::spawn(crate::core::witnesses::run(self.app.clone(), stopped.clone()));
         let uploads = tokio::spawn(crate::uploads::run(self.app.clone(), stopped.clone()));
         let folder = self.app.config().folder.clone();
-        let tls = tokio::spawn(crate::tls::watch::run(self.tls.clone(), folder, stopped));
-        let acceptor = Admission {
-            tls: RustlsAcceptor::new(self.tls).handshake_timeout(settings.timeouts.header()),
-            connections: Connections::new(self.capacity),
-            stalled: settings.timeouts.answer(),
-        };
-        let mut server = axum_server::from_tcp(listener)
+        let tls = RustlsConfig::from_config(Arc::new(self.tls));
+        let app = self.app.clone();
+        let in_force: InForce = Arc::new(move |der| in_force(&app, der));
+        let server = listener::server(listener, tls.clone(), self.capacity, in_force, &settings.timeouts)
             .map_err(listen)?
-            .acceptor(acceptor)
-            .handle(handle)
-            .first_request_timeout(settings.timeouts.header())
-            .accept_error_handler(
-                |peer, error| tracing::info!(?peer, %error, "a connection was not accepted"),
-            );
-        bound_connections(&mut server, &settings.timeouts);
+            .handle(handle);
+        let tls = tokio::spawn(crate::tls::watch::run(tls, folder, stopped));
         let service = router(self.app, self.edge);
-        let served = server.serve(service.into_make_service()).await.map_err(ServeError::Server);
+        let service = service.into_make_service_with_connect_info::<SocketAddr>();
+        let served = server.serve(service).await.map_err(ServeError::Server);
         stop.send_replace(true);
         for task in [coordinator, intake, token_keys, witnesses, uploads, tls] {
             if let Err(error) = task.await {
@@ -238,23 +232,6 @@ impl Gateway {
         }
         served
     }
-}
-
-/// What one connection may hold: headers of 16 KiB within their time, 64 streams, and windows large enough for fast
-/// uploads (with the default ones HTTP/2 gives a third of the speed).
-fn bound_connections<A>(server: &mut axum_server::Server<SocketAddr, A>, timeouts: &crate::config::Timeouts) {
-    const WINDOW: u32 = 8 << 20;
-    const HEADER_BYTES: u32 = 16 << 10;
-    let builder = server.http_builder();
-    builder.http1().header_read_timeout(timeouts.header()).max_buf_size(64 << 10);
-    builder
-        .http2()
-        .initial_connection_window_size(WINDOW)
-        .initial_stream_window_size(WINDOW)
-        .max_concurrent_streams(64)
-        .max_header_list_size(HEADER_BYTES)
-        .keep_alive_interval(std::time::Duration::from_secs(20))
-        .keep_alive_timeout(timeouts.header());
 }
 
 /// The command `serve`: prints the address once ready, stops on SIGTERM or SIGINT.

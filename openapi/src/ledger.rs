@@ -118,6 +118,7 @@ pub struct EntryQuery {
     pub job: Option<String>,
     /// Only entries about this round of a job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(value_type = Option<u64>, maximum = 4_294_967_295_u32)]
     pub round: Option<u32>,
     /// Only entries at or after this time (RFC 3339).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -154,6 +155,7 @@ pub struct ExportQuery {
     pub job: Option<String>,
     /// Only entries about this round of a job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(value_type = Option<u64>, maximum = 4_294_967_295_u32)]
     pub round: Option<u32>,
     /// Only entries at or after this time (RFC 3339).
     #[serde(default, skip_serializing_if = "Option::is_none")]

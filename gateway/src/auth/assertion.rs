@@ -14,6 +14,14 @@ pub const MAX_LIFETIME: u64 = 300;
 /// How far a client's clock may be ahead, in seconds.
 const CLOCK_SKEW: u64 = 5;
 
+/// What is answered to an unknown client and to a wrong key alike: who is registered is not for everyone to know.
+const WHOSE_KEY: &str =
+    "the client assertion was refused: no client of this id is registered with the key that signed it";
+
+/// In the place of an unknown client's key, so that what comes from one gets the answers that a known one gets, in about
+/// the same time. What verifies under it counts for nothing. It is a point of the curve: its base (RFC 8032, section 5.1).
+const NOBODYS_KEY: [u8; 32] = *b"Xfffffffffffffffffffffffffffffff";
+
 /// The claims of an assertion. `aud` is one text: an array with several readers could be used at each of them.
 #[derive(Debug, Clone, Deserialize)]
 struct Claims {
@@ -49,9 +57,12 @@ pub enum AssertionError {
     /// Not a JWT signed with EdDSA by the client's key.
     #[error("the client assertion was refused: {0}")]
     Token(#[from] TokenError),
-    /// No such client.
-    #[error("the client assertion was refused: no client of this id is registered with this key")]
+    /// No such client. Nobody is told so: see [`WHOSE_KEY`].
+    #[error("no client of this id is registered")]
     UnknownClient,
+    /// Another key signed it than the client's. Nobody is told so: see [`WHOSE_KEY`].
+    #[error("another key signed it than the registered one")]
+    OtherKey,
     /// `iss` and `sub` differ.
     #[error("the client assertion was refused: iss and sub must both be the client id")]
     Subject,
@@ -86,8 +97,8 @@ impl From<AssertionError> for ApiError {
         match error {
             AssertionError::Record(error) | AssertionError::Replay(ReplayError::Io(error)) => error.into(),
             AssertionError::Replay(ReplayError::Full) => Self::TooManyRequests { retry_after: 300 },
+            AssertionError::UnknownClient | AssertionError::OtherKey => Self::unauthenticated(WHOSE_KEY),
             AssertionError::Token(_)
-            | AssertionError::UnknownClient
             | AssertionError::Subject
             | AssertionError::Audience { .. }
             | AssertionError::Expired
@@ -112,9 +123,15 @@ pub fn authenticate(
 ) -> Result<Client, AssertionError> {
     jwt::unverified_header(assertion)?;
     let named = claimed_subject(assertion).ok_or(AssertionError::UnknownClient)?;
-    let client =
-        clients.find(&named).map_err(AssertionError::Record)?.ok_or(AssertionError::UnknownClient)?;
-    let claims: Claims = jwt::verified_claims(assertion, client.public_key.as_bytes())?;
+    let client = clients.find(&named).map_err(AssertionError::Record)?;
+    let key = client.as_ref().map_or(&NOBODYS_KEY, |client| client.public_key.as_bytes());
+    let claims = jwt::verified_claims::<Claims>(assertion, key);
+    let claims = claims.map_err(|error| match (error, &client) {
+        (TokenError::Signature, Some(_)) => AssertionError::OtherKey,
+        (TokenError::Signature, None) => AssertionError::UnknownClient,
+        (error, _) => AssertionError::Token(error),
+    })?;
+    let client = client.ok_or(AssertionError::UnknownClient)?;
     check(&claims, &client.client_id, issuer, now)?;
     used.take(&client.client_id, &claims.jti, UnixSeconds(claims.exp), now)?;
     Ok(client)
@@ -262,6 +279,9 @@ mod tests {
         let desk = desk();
         let token = jwt::signed(&[6; 32], "JWT", None, &claims(&json!({}))).unwrap();
         let error = authenticate(&token, ISSUER, &desk.clients, &desk.used, NOW).unwrap_err();
-        assert!(matches!(error, AssertionError::Token(TokenError::Signature)));
+        assert!(matches!(error, AssertionError::OtherKey));
+        let unknown = jwt::signed(&[6; 32], "JWT", None, &claims(&json!({"sub": "nobody"}))).unwrap();
+        let error = authenticate(&unknown, ISSUER, &desk.clients, &desk.used, NOW).unwrap_err();
+        assert!(matches!(error, AssertionError::UnknownClient));
     }
 }

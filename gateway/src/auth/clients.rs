@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use konclave_crypto::Digest;
 use konclave_ledger::Hash;
 use konclave_policies::authorization::Role;
 use serde::{Deserialize, Serialize};
@@ -118,6 +119,12 @@ impl ClientKey {
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.key
+    }
+
+    /// The digest of the key, whatever text it came in.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        Digest::of(&self.key)
     }
 
     /// As PEM.

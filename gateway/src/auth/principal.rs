@@ -5,11 +5,11 @@ use std::sync::Arc;
 use axum::extract::FromRequestParts;
 use axum::http::header;
 use axum::http::request::Parts;
-use konclave_crypto::{MemberRole, SiteId, UnixSeconds};
+use konclave_crypto::{Digest, MemberRole, SiteId, UnixSeconds};
 use konclave_policies::authorization::Role;
 
 use super::certificate::{PresentedCertificate, Thumbprint, shown};
-use super::standing::LetIn;
+use super::standing::{LetIn, Registration};
 use super::tokens::Tokens;
 use crate::core::App;
 use crate::error::ApiError;
@@ -73,7 +73,10 @@ impl FromRequestParts<App> for Principal {
         if let Some(known) = parts.extensions.get::<Self>() {
             return Ok(known.clone());
         }
-        let principal = match (parts.headers.contains_key(header::AUTHORIZATION), shown(&parts.extensions)) {
+        let (principal, registration) = match (
+            parts.headers.contains_key(header::AUTHORIZATION),
+            shown(&parts.extensions),
+        ) {
             (false, Some(der)) => member(app, der)?,
             (true, certificate) => {
                 // Which of the two would be meant? A gateway that guesses can be made to guess wrong.
@@ -92,7 +95,7 @@ impl FromRequestParts<App> for Principal {
             }
         };
         if let Some(let_in) = parts.extensions.get::<LetIn>() {
-            let_in.note(&principal, app);
+            let_in.note(registration, &app.state());
         }
         parts.extensions.insert(principal.clone());
         Ok(principal)
@@ -104,8 +107,19 @@ pub(crate) fn is_members(app: &App, der: &[u8]) -> bool {
     PresentedCertificate::parse(der).is_ok_and(|known| app.member_by_tls_spki(&known.spki).is_some())
 }
 
+/// The key of a client certificate in force (SHA-256 of its SubjectPublicKeyInfo): a member's whose membership is, or a
+/// registered client's. Every other one was signed by the authority, too, but stands for nobody.
+pub(crate) fn in_force(app: &App, der: &[u8]) -> Option<Digest> {
+    let presented = PresentedCertificate::parse(der).ok()?;
+    let is_in_force = match app.member_by_tls_spki(&presented.spki) {
+        Some(member) => member.site.as_str() == presented.name && member.is_valid_at(app.clock().now()),
+        None => app.is_client(&presented.name),
+    };
+    is_in_force.then_some(presented.spki)
+}
+
 /// The member a client certificate belongs to: its name and its key must be those of the enrolment.
-fn member(app: &App, der: &[u8]) -> Result<Principal, ApiError> {
+fn member(app: &App, der: &[u8]) -> Result<(Principal, Registration), ApiError> {
     let presented = PresentedCertificate::parse(der)?;
     let unknown = || {
         ApiError::unknown_certificate(
@@ -131,16 +145,23 @@ fn member(app: &App, der: &[u8]) -> Result<Principal, ApiError> {
         MemberRole::Gateway => return Err(unknown()),
     };
     app.heard_from(&membership.site);
-    Ok(Principal {
+    let registration =
+        Registration::Member { site: membership.site.clone(), identity_key: membership.identity_key };
+    let principal = Principal {
         id: membership.site.to_string(),
         roles: vec![role],
         organisation: membership.legal_entity.clone(),
         member: Some(MemberPrincipal { site: membership.site.clone(), role: membership.role }),
-    })
+    };
+    Ok((principal, registration))
 }
 
 /// The partner client of a bearer token, over a connection that showed this certificate.
-async fn client(parts: &Parts, shown: Option<&Thumbprint>, now: UnixSeconds) -> Result<Principal, ApiError> {
+async fn client(
+    parts: &Parts,
+    shown: Option<&Thumbprint>,
+    now: UnixSeconds,
+) -> Result<(Principal, Registration), ApiError> {
     let token = parts
         .headers
         .get(header::AUTHORIZATION)
@@ -158,10 +179,12 @@ async fn client(parts: &Parts, shown: Option<&Thumbprint>, now: UnixSeconds) -> 
     let access = tokio::task::spawn_blocking(move || desk.still_granted(access))
         .await
         .map_err(ApiError::internal)??;
-    Ok(Principal {
+    let registration = Registration::Client { client: access.client_id.clone(), key: access.client_key };
+    let principal = Principal {
         id: access.client_id,
         roles: access.roles,
         organisation: access.organisation,
         member: None,
-    })
+    };
+    Ok((principal, registration))
 }

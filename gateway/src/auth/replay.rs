@@ -1,13 +1,13 @@
 //! Client assertions that were used: each is good for one token, also across a restart.
 //!
-//! An append-only file of lines `<expiry> <client> <SHA-256 of jti>`, synced before the token is given out. Lines whose
-//! time is over are dropped at the next start.
+//! A file of lines `<expiry> <client> <SHA-256 of jti>`, appended and synced before the token is given out. Lines whose time
+//! is over are dropped at a start, and when the file has grown beyond a bound.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use konclave_crypto::{Digest, UnixSeconds};
@@ -18,6 +18,9 @@ use crate::folder::{Access, replace};
 /// The most assertions remembered of one client; more than this within five minutes is an attack or a broken client,
 /// and takes nothing from the others.
 const PER_CLIENT: usize = 1000;
+
+/// The file is written anew once it has this many bytes, or twice those of the lines whose time was not over then.
+const REWRITTEN_AT: u64 = 8 << 20;
 
 /// Why an assertion was not taken.
 #[derive(Debug, thiserror::Error)]
@@ -39,7 +42,12 @@ pub struct UsedAssertions(Mutex<Used>);
 
 #[derive(Debug)]
 struct Used {
+    path: PathBuf,
     file: File,
+    /// How many bytes the file has.
+    bytes: u64,
+    /// With how many it is written anew.
+    rewritten_at: u64,
     by_client: ByClient,
 }
 
@@ -52,15 +60,7 @@ impl UsedAssertions {
     /// # Errors
     /// Those of the file system.
     pub fn open(path: &Path, now: UnixSeconds) -> io::Result<Self> {
-        let mut by_client = read(path)?;
-        by_client.values_mut().for_each(|of_client| of_client.retain(|_, expiry| *expiry > now));
-        by_client.retain(|_, of_client| !of_client.is_empty());
-        let lines = by_client
-            .iter()
-            .flat_map(|(client, known)| known.iter().map(|(jti, expiry)| line(*expiry, client, jti)));
-        replace(path, lines.collect::<String>().as_bytes(), Access::Secret)?;
-        let file = OpenOptions::new().append(true).mode(0o600).open(path)?;
-        Ok(Self(Mutex::new(Used { file, by_client })))
+        Ok(Self(Mutex::new(Used::write(path, read(path, now)?)?)))
     }
 
     /// Uses an assertion: durable on return. Blocks for one sync of the disk.
@@ -75,7 +75,10 @@ impl UsedAssertions {
         now: UnixSeconds,
     ) -> Result<(), ReplayError> {
         let mut used = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Used { file, by_client } = &mut *used;
+        if used.bytes >= used.rewritten_at {
+            used.drop_what_is_over(now)?;
+        }
+        let Used { file, bytes, by_client, .. } = &mut *used;
         let jti = Digest::of(jti.as_bytes());
         let known = by_client.entry(client.to_string()).or_default();
         if known.get(&jti).is_some_and(|expiry| *expiry > now) {
@@ -87,11 +90,46 @@ impl UsedAssertions {
                 return Err(ReplayError::Full);
             }
         }
-        file.write_all(line(expiry, client.as_str(), &jti).as_bytes())?;
+        let line = line(expiry, client.as_str(), &jti);
+        *bytes += length(&line);
+        file.write_all(line.as_bytes())?;
         file.sync_data()?;
         known.insert(jti, expiry);
         Ok(())
     }
+}
+
+impl Used {
+    /// Writes the file with these lines alone, durably, and opens it for more.
+    fn write(path: &Path, by_client: ByClient) -> io::Result<Self> {
+        let lines = by_client
+            .iter()
+            .flat_map(|(client, known)| known.iter().map(|(jti, expiry)| line(*expiry, client, jti)))
+            .collect::<String>();
+        replace(path, lines.as_bytes(), Access::Secret)?;
+        let file = OpenOptions::new().append(true).mode(0o600).open(path)?;
+        let bytes = length(&lines);
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            bytes,
+            rewritten_at: REWRITTEN_AT.max(bytes.saturating_mul(2)),
+            by_client,
+        })
+    }
+
+    /// On an error nothing is forgotten, and the next assertion tries again: the file that is open may have lost its name.
+    fn drop_what_is_over(&mut self, now: UnixSeconds) -> io::Result<()> {
+        let mut by_client = self.by_client.clone();
+        by_client.values_mut().for_each(|of_client| of_client.retain(|_, expiry| *expiry > now));
+        by_client.retain(|_, of_client| !of_client.is_empty());
+        *self = Self::write(&self.path, by_client)?;
+        Ok(())
+    }
+}
+
+fn length(text: &str) -> u64 {
+    u64::try_from(text.len()).unwrap_or(u64::MAX)
 }
 
 /// A line between two line ends: what a write that failed left of a line before it does not swallow this one.
@@ -99,8 +137,8 @@ fn line(expiry: UnixSeconds, client: &str, jti: &Digest) -> String {
     format!("\n{} {client} {jti}\n", expiry.get())
 }
 
-/// A line that a power cut or a full disk tore apart belongs to a token that was never given out.
-fn read(path: &Path) -> io::Result<ByClient> {
+/// What is not over. A line that a power cut or a full disk tore apart belongs to a token that was never given out.
+fn read(path: &Path, now: UnixSeconds) -> io::Result<ByClient> {
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
@@ -110,11 +148,13 @@ fn read(path: &Path) -> io::Result<ByClient> {
     for line in BufReader::new(file).split(b'\n') {
         let line = line?;
         let mut fields = std::str::from_utf8(&line).unwrap_or_default().split(' ');
-        let expiry = fields.next().and_then(|text| text.parse().ok());
+        let expiry = fields.next().and_then(|text| text.parse().ok()).map(UnixSeconds);
         let client = fields.next();
         let jti = fields.next().and_then(|text| text.parse().ok());
-        if let (Some(expiry), Some(client), Some(jti)) = (expiry, client, jti) {
-            used.entry(client.to_owned()).or_default().insert(jti, UnixSeconds(expiry));
+        if let (Some(expiry), Some(client), Some(jti)) = (expiry, client, jti)
+            && expiry > now
+        {
+            used.entry(client.to_owned()).or_default().insert(jti, expiry);
         }
     }
     Ok(used)
@@ -154,6 +194,53 @@ mod tests {
         assert!(matches!(used.take(&busy, "more", expiry, now), Err(ReplayError::Full)));
         used.take(&"other".parse().unwrap(), "more", expiry, now).unwrap();
         used.take(&busy, "more", UnixSeconds(900), UnixSeconds(401)).unwrap();
+    }
+
+    #[test]
+    fn the_file_is_written_anew_when_it_has_grown_and_forgets_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("used.log");
+        let length = || std::fs::metadata(&path).unwrap().len();
+        let acme: ClientId = "acme".parse().unwrap();
+        let used = UsedAssertions::open(&path, UnixSeconds(100)).unwrap();
+        // What a gateway that ran for long has in its file.
+        let mut over = OpenOptions::new().append(true).open(&path).unwrap();
+        let written = line(UnixSeconds(150), "busy", &Digest::of(b"over"));
+        over.write_all(written.repeat(1000).as_bytes()).unwrap();
+        used.0.lock().unwrap().bytes = REWRITTEN_AT - 1;
+        used.take(&acme, "before", UnixSeconds(400), UnixSeconds(200)).unwrap();
+        assert!(length() > 50_000);
+        used.take(&acme, "after", UnixSeconds(400), UnixSeconds(200)).unwrap();
+        assert!(length() < 500, "{}", length());
+        let is_known = |used: &UsedAssertions, jti| {
+            let again = used.take(&acme, jti, UnixSeconds(400), UnixSeconds(200));
+            matches!(again, Err(ReplayError::Replayed))
+        };
+        assert!(is_known(&used, "before") && is_known(&used, "after"));
+        drop(used);
+        let used = UsedAssertions::open(&path, UnixSeconds(200)).unwrap();
+        assert!(is_known(&used, "before") && is_known(&used, "after"));
+    }
+
+    #[test]
+    fn what_is_not_over_is_no_reason_to_write_the_file_at_every_assertion() {
+        let folder = tempfile::tempdir().unwrap();
+        let known: BTreeMap<_, _> =
+            (0..120_u32).map(|n| (Digest::of(&n.to_be_bytes()), UnixSeconds(400))).collect();
+        let clients = (0..1000).map(|n| (format!("client-{n}"), known.clone())).collect();
+        let used = Used::write(&folder.path().join("used.log"), clients).unwrap();
+        assert!(used.bytes > REWRITTEN_AT, "{}", used.bytes);
+        assert!(used.rewritten_at >= 2 * used.bytes);
+    }
+
+    #[test]
+    fn what_is_over_is_not_even_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("used.log");
+        let of = |expiry, n: u32| line(UnixSeconds(expiry), "acme", &Digest::of(&n.to_be_bytes()));
+        let lines = (0..1000).map(|n| of(if n == 7 { 400 } else { 200 }, n)).collect::<String>();
+        std::fs::write(&path, lines).unwrap();
+        assert_eq!(read(&path, UnixSeconds(200)).unwrap()["acme"].len(), 1);
     }
 
     #[test]

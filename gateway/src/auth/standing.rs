@@ -1,6 +1,7 @@
 //! Whoever is revoked loses also what is under way: bodies end that were let in before.
 
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
@@ -9,51 +10,90 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use konclave_crypto::{Digest, IdentityPublicKey, SiteId};
 
-use super::Principal;
+use super::clients::ClientKey;
 use crate::core::App;
+use crate::projections;
+
+/// The registration under which somebody was let in. An id can come back after its keys were revoked, under others: that is
+/// another registration, and whatever was let in under the first one stays out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Registration {
+    /// A member's, with the identity key that the consortium root certified.
+    Member { site: SiteId, identity_key: IdentityPublicKey },
+    /// A partner client's, with the digest of the key that it proved itself with.
+    Client { client: String, key: Digest },
+}
+
+impl Registration {
+    fn is_in_force(&self, state: &projections::State) -> bool {
+        match self {
+            Self::Member { site, identity_key } => state.sites.get(site).is_some_and(|known| {
+                known.revoked.is_none() && known.certificate.membership.identity_key == *identity_key
+            }),
+            Self::Client { client, key } => {
+                state.clients.get(client).is_some_and(|known| is_key(&known.public_key, key))
+            }
+        }
+    }
+
+    fn is_revoked(&self, state: &projections::State) -> bool {
+        match self {
+            Self::Member { identity_key, .. } => state.revoked_keys.contains(identity_key),
+            Self::Client { client, key } => {
+                state.revoked_clients.iter().any(|(id, pem)| id == client && is_key(pem, key))
+            }
+        }
+    }
+
+    fn id(&self) -> &str {
+        match self {
+            Self::Member { site, .. } => site.as_str(),
+            Self::Client { client, .. } => client,
+        }
+    }
+}
+
+fn is_key(pem: &str, digest: &Digest) -> bool {
+    ClientKey::from_pem(pem).is_ok_and(|key| key.digest() == *digest)
+}
 
 /// Who was let in, once that is known.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct LetIn(Arc<OnceLock<Known>>);
 
-/// A member or client, and whether the ledger knew it when it was let in: a client works as soon as its record is there,
-/// which is a moment earlier.
+/// A registration, and whether the ledger was seen to have it since: a client works as soon as its record is there, which is
+/// a moment earlier.
 #[derive(Debug)]
 struct Known {
-    principal: Principal,
-    recorded: bool,
+    registration: Registration,
+    recorded: AtomicBool,
 }
 
-/// Somebody was revoked while a body was under way.
+/// Somebody was revoked, or registered anew, while a body was under way.
 #[derive(Debug, thiserror::Error)]
-#[error("{who} was revoked")]
+#[error("the keys of {who} are no longer in force")]
 struct NoLongerLetIn {
     who: String,
 }
 
 impl LetIn {
     /// Notes who it is.
-    pub(crate) fn note(&self, principal: &Principal, app: &App) {
-        let known = Known { principal: principal.clone(), recorded: is_recorded(principal, app) };
+    pub(crate) fn note(&self, registration: Registration, state: &projections::State) {
+        let recorded = AtomicBool::new(registration.is_in_force(state));
         // A request has one principal; the first extractor names it.
-        let _ = self.0.set(known);
+        let _ = self.0.set(Known { registration, recorded });
     }
 
-    fn check(&self, app: &App) -> Result<(), axum::Error> {
-        match self.0.get() {
-            Some(Known { principal, recorded: true }) if !is_recorded(principal, app) => {
-                Err(axum::Error::new(NoLongerLetIn { who: principal.to_string() }))
-            }
-            Some(_) | None => Ok(()),
+    fn check(&self, state: &projections::State) -> Result<(), axum::Error> {
+        let Some(Known { registration, recorded }) = self.0.get() else { return Ok(()) };
+        if registration.is_in_force(state) {
+            recorded.store(true, Ordering::Relaxed);
+        } else if recorded.load(Ordering::Relaxed) || registration.is_revoked(state) {
+            return Err(axum::Error::new(NoLongerLetIn { who: registration.id().to_owned() }));
         }
-    }
-}
-
-fn is_recorded(principal: &Principal, app: &App) -> bool {
-    match &principal.member {
-        Some(member) => app.is_member(&member.site),
-        None => app.is_client(&principal.id),
+        Ok(())
     }
 }
 
@@ -73,8 +113,9 @@ impl HttpBody for Watched {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let next = Pin::new(&mut self.body).poll_frame(cx);
-        if matches!(next, Poll::Ready(Some(Ok(_))))
-            && let Err(error) = self.let_in.check(&self.app)
+        // Its end counts, too: without it nothing becomes of what came.
+        if matches!(next, Poll::Ready(Some(Ok(_)) | None))
+            && let Err(error) = self.let_in.check(&self.app.state())
         {
             return Poll::Ready(Some(Err(error)));
         }

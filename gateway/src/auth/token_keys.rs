@@ -41,7 +41,13 @@ pub enum TokenKeysError {
     List(#[source] io::Error),
     /// One of them cannot be read.
     #[error(transparent)]
-    Secret(#[from] SecretError),
+    Secret(SecretError),
+    /// One of them holds no key: a disk that was full, or is damaged.
+    #[error("{path} does not hold a key; `konclave-gateway token rotate --now` makes one in its place")]
+    NoKey {
+        /// The file.
+        path: PathBuf,
+    },
     /// Tokens under the key before the current one may still be good.
     #[error(
         "{newest} is {age} s old: tokens of the key before it live up to {lifetime} s, and another rotation would end \
@@ -68,6 +74,16 @@ pub enum TokenKeysError {
     Random(#[from] getrandom::Error),
 }
 
+impl From<SecretError> for TokenKeysError {
+    fn from(error: SecretError) -> Self {
+        match error {
+            // Unlike other keys, one that is lost need not come back.
+            SecretError::Malformed { path } => Self::NoKey { path },
+            other @ (SecretError::Read { .. } | SecretError::Exposed { .. }) => Self::Secret(other),
+        }
+    }
+}
+
 impl TokenKeys {
     /// Reads the two newest keys of the folder.
     ///
@@ -78,7 +94,7 @@ impl TokenKeys {
             .iter()
             .take(2)
             .map(|path| Ok(TokenKey::new(read_seed(path)?)))
-            .collect::<Result<Vec<_>, SecretError>>()?;
+            .collect::<Result<Vec<_>, TokenKeysError>>()?;
         if keys.is_empty() {
             return Err(TokenKeysError::None { folder: folder.to_owned() });
         }
@@ -126,10 +142,11 @@ fn numbered(folder: &Path) -> Result<Vec<(u32, PathBuf)>, TokenKeysError> {
 }
 
 /// Writes a new key, which signs from now on, and removes all but the one before it, whose tokens live on for
-/// `lifetime`. A running gateway takes it within two seconds. Returns the new key's file.
+/// `lifetime`; a file that holds no key is not the one before it. A running gateway takes the new one within two seconds.
+/// Returns its file.
 ///
 /// # Errors
-/// [`TokenKeysError`]; `TooSoon` unless `even_if_too_soon`.
+/// [`TokenKeysError`]; `TooSoon` unless `even_if_too_soon`. All keys are still there then, unless one could not be removed.
 pub fn rotate(
     folder: &Path,
     lifetime: Duration,
@@ -137,31 +154,48 @@ pub fn rotate(
     even_if_too_soon: bool,
 ) -> Result<PathBuf, TokenKeysError> {
     let known = numbered(folder)?;
-    let Some((number, newest)) = known.first() else {
+    let Some((number, _)) = known.first() else {
         return Err(TokenKeysError::None { folder: folder.to_owned() });
     };
-    let written = std::fs::metadata(newest).and_then(|file| file.modified());
-    let written = written.map_err(|source| TokenKeysError::Write { path: newest.clone(), source })?;
-    let age = now.duration_since(written).unwrap_or_default();
-    if age < lifetime && known.len() > 1 && !even_if_too_soon {
-        return Err(TokenKeysError::TooSoon {
-            newest: newest.clone(),
-            age: age.as_secs(),
-            lifetime: lifetime.as_secs(),
-        });
+    let (mut keys, mut over) = (Vec::new(), Vec::new());
+    for (_, path) in &known {
+        match read_seed(path).map_err(TokenKeysError::from) {
+            Ok(_) => keys.push(path),
+            Err(TokenKeysError::NoKey { .. }) => over.push(path),
+            Err(error) => return Err(error),
+        }
     }
+    if let [newest, _, ..] = keys.as_slice() {
+        let age = age(newest, now)?;
+        if age < lifetime && !even_if_too_soon {
+            return Err(TokenKeysError::TooSoon {
+                newest: newest.to_path_buf(),
+                age: age.as_secs(),
+                lifetime: lifetime.as_secs(),
+            });
+        }
+    }
+    over.extend(keys.into_iter().skip(1));
     let mut seed = Zeroizing::new([0; 32]);
     getrandom::fill(seed.as_mut())?;
     let made = folder.join(format!("token-{}.key", number.saturating_add(1)));
     write_seed(&made, &seed).map_err(|source| TokenKeysError::Write { path: made.clone(), source })?;
-    for (_, old) in known.iter().skip(1) {
+    for old in over {
         std::fs::remove_file(old).map_err(|source| TokenKeysError::Write { path: old.clone(), source })?;
     }
     Ok(made)
 }
 
+fn age(path: &Path, now: SystemTime) -> Result<Duration, TokenKeysError> {
+    let written = std::fs::metadata(path).and_then(|file| file.modified());
+    let written = written.map_err(|source| TokenKeysError::Write { path: path.to_owned(), source })?;
+    Ok(now.duration_since(written).unwrap_or_default())
+}
+
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     const LIFETIME: Duration = Duration::from_secs(600);
@@ -193,5 +227,28 @@ mod tests {
         assert_ne!(after.0[0].kid, before.0[0].kid);
         rotate(folder, LIFETIME, SystemTime::now(), true).unwrap();
         assert_eq!(names(folder), ["token-11.key", "token-10.key"]);
+    }
+
+    #[test]
+    fn a_file_without_a_key_costs_no_good_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        for number in [1, 2] {
+            write_seed(&folder.join(format!("token-{number}.key")), &Zeroizing::new([number; 32])).unwrap();
+        }
+        let good = TokenKeys::load(folder).unwrap();
+        let torn = folder.join("token-3.key");
+        crate::folder::replace(&torn, b"", crate::folder::Access::Secret).unwrap();
+        let told = TokenKeys::load(folder).unwrap_err().to_string();
+        assert!(told.contains("token-3.key") && told.contains("token rotate"), "{told}");
+        rotate(folder, LIFETIME, SystemTime::now(), true).unwrap();
+        assert_eq!(names(folder), ["token-4.key", "token-2.key"]);
+        assert_eq!(TokenKeys::load(folder).unwrap().0[1].kid, good.0[0].kid);
+
+        // One that cannot be read may hold a key: it is not passed over.
+        std::fs::set_permissions(folder.join("token-4.key"), PermissionsExt::from_mode(0o644)).unwrap();
+        let told = rotate(folder, LIFETIME, SystemTime::now(), true).unwrap_err().to_string();
+        assert!(told.contains("chmod 600"), "{told}");
+        assert_eq!(names(folder), ["token-4.key", "token-2.key"]);
     }
 }

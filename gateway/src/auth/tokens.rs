@@ -41,8 +41,8 @@ pub struct AccessToken {
     pub organisation: String,
     /// The roles of its scope.
     pub roles: Vec<Role>,
-    /// The key that the client proved itself with.
-    client_key: String,
+    /// The digest of the key that the client proved itself with.
+    pub client_key: Digest,
     /// Whether it is good over one certificate's connections only.
     is_bound: bool,
 }
@@ -59,7 +59,7 @@ struct Claims {
     organisation: String,
     scope: String,
     /// The digest of the key that the client proved itself with.
-    client_key: String,
+    client_key: Digest,
     /// Over whose connections alone the token is good (RFC 8705).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     cnf: Option<Confirmation>,
@@ -86,9 +86,12 @@ impl Tokens {
         &self.issuer
     }
 
-    /// Uses these keys from now on.
-    pub fn replace_keys(&self, keys: TokenKeys) {
-        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
+    /// Uses these keys from now on; whether they are others than before.
+    pub fn replace_keys(&self, keys: TokenKeys) -> bool {
+        let mut held = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+        let are_others = !held.iter().map(|key| &key.kid).eq(keys.iter().map(|key| &key.kid));
+        *held = keys;
+        are_others
     }
 
     /// The client that an assertion proves to be present. Blocks for file access.
@@ -129,7 +132,7 @@ impl Tokens {
             client_id: client.client_id.to_string(),
             organisation: client.organisation.clone(),
             scope: scope.clone(),
-            client_key: key_digest(client),
+            client_key: client.public_key.digest(),
             cnf: shown.map(|certificate| Confirmation { certificate }),
         };
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
@@ -195,7 +198,7 @@ impl Tokens {
             |why: &str| ApiError::unauthenticated(format!("the access token is no longer good: {why}"));
         let id: ClientId = token.client_id.parse().map_err(|_| over("its client id is not one"))?;
         let client = self.clients.find(&id)?.ok_or_else(|| over("the client was removed"))?;
-        if client.organisation != token.organisation || key_digest(&client) != token.client_key {
+        if client.organisation != token.organisation || client.public_key.digest() != token.client_key {
             return Err(over("the client's registration was changed; ask for a new one"));
         }
         if client.certificate_bound && !token.is_bound {
@@ -225,10 +228,6 @@ impl Tokens {
         });
         JsonWebKeySet { keys: keys.collect() }
     }
-}
-
-fn key_digest(client: &Client) -> String {
-    Digest::of(client.public_key.as_bytes()).to_string()
 }
 
 fn granted(client: &Client, wanted: Option<&str>) -> Result<Vec<Role>, ApiError> {
@@ -371,7 +370,7 @@ mod tests {
         let kid = tokens.published().keys[0].kid.clone();
         let claims = json!({
             "iss": ISSUER, "sub": "acme", "aud": ISSUER, "exp": NOW.get() + 60, "iat": NOW.get(), "jti": "x",
-            "client_id": "acme", "organisation": "Acme", "scope": "auditor", "client_key": "00"
+            "client_id": "acme", "organisation": "Acme", "scope": "auditor", "client_key": "00".repeat(32)
         });
         let verify = |seed: u8, typ: &str, kid: &str, change: (&str, Option<&str>)| {
             let mut claims = claims.clone();

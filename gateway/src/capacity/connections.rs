@@ -2,19 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum_server::accept::Accept;
 use axum_server::tls_rustls::RustlsAcceptor;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use konclave_crypto::Digest;
 use tokio::net::TcpStream;
-use tokio::time::Sleep;
+use tokio::sync::oneshot;
 
-use super::Capacity;
+use super::shares::{Holder, Shares};
+use super::{Capacity, Counted};
 
 /// The count of open connections. Cloning shares it.
 #[derive(Debug, Clone)]
@@ -28,17 +28,27 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct Open {
-    total: usize,
-    /// Those that have shown no client certificate, by address.
-    anonymous: BTreeMap<IpAddr, usize>,
+    shares: Shares,
+    /// How many were admitted: the number of the next one.
+    admitted: u64,
+    /// Those in their handshake, oldest first.
+    half_open: BTreeMap<u64, HalfOpen>,
+}
+
+/// A connection in its handshake: whose share it takes, and how it is told to give way.
+#[derive(Debug)]
+struct HalfOpen {
+    holder: Holder,
+    gives_way: oneshot::Sender<()>,
 }
 
 /// The place of one open connection; dropping it makes room.
 #[derive(Debug)]
 pub struct Ticket {
     connections: Connections,
-    /// Where it comes from, as long as it has shown no client certificate.
-    anonymous: Option<IpAddr>,
+    number: u64,
+    /// Whose share it takes, once the handshake is done.
+    settled: Option<Holder>,
 }
 
 /// Why a connection is closed. Whoever connects waits, or keeps fewer connections open.
@@ -47,12 +57,18 @@ pub enum Refusal {
     /// The gateway holds as many as it can.
     #[error("all connections are in use")]
     Full,
-    /// Its address holds as many as one may without a client certificate.
+    /// Its address holds as many as one may without a certificate in force.
     #[error("too many connections without a client certificate from this address")]
     Address,
-    /// The last quarter is kept for connections with a client certificate.
+    /// Its certificate holds as many as one may.
+    #[error("too many connections with this client certificate")]
+    Certificate,
+    /// The last quarter is kept for connections with a certificate in force.
     #[error("the connections that are left are for members")]
     MembersOnly,
+    /// All connections were in use, and of those in their handshake it was the oldest.
+    #[error("its handshake was not done, and another connection needed the place")]
+    GaveWay,
 }
 
 impl From<Refusal> for io::Error {
@@ -68,23 +84,29 @@ impl Connections {
         Self(Arc::new(Shared { capacity, open: Mutex::default() }))
     }
 
-    /// Takes in a connection that has not shown a certificate.
+    /// Takes in a connection that has not shown a certificate; it must end when the receiver is told so. If all are in use,
+    /// the oldest one in its handshake gives way: whoever only connects keeps nobody out.
     ///
     /// # Errors
     /// The refusal.
-    pub fn admit(&self, address: IpAddr) -> Result<Ticket, Refusal> {
-        let (capacity, address) = (self.0.capacity, network(address));
+    pub fn admit(&self, address: IpAddr) -> Result<(Ticket, oneshot::Receiver<()>), Refusal> {
+        let (capacity, holder) = (self.0.capacity, Holder::at(address));
         let mut open = self.open();
-        if open.total >= capacity.connections {
-            return Err(Refusal::Full);
-        }
-        let here = open.anonymous.get(&address).copied().unwrap_or_default();
-        if here >= capacity.connections_per_address {
+        if open.shares.of(holder) >= capacity.connections_per_address {
             return Err(Refusal::Address);
         }
-        open.total += 1;
-        open.anonymous.insert(address, here + 1);
-        Ok(Ticket { connections: self.clone(), anonymous: Some(address) })
+        if open.shares.total() >= capacity.connections {
+            let (_, oldest) = open.half_open.pop_first().ok_or(Refusal::Full)?;
+            open.shares.remove(oldest.holder);
+            // If nobody listens any more it is ending already.
+            let _ = oldest.gives_way.send(());
+        }
+        let (gives_way, told) = oneshot::channel();
+        let number = open.admitted;
+        open.admitted += 1;
+        open.shares.add(holder);
+        open.half_open.insert(number, HalfOpen { holder, gives_way });
+        Ok((Ticket { connections: self.clone(), number, settled: None }, told))
     }
 
     fn open(&self) -> std::sync::MutexGuard<'_, Open> {
@@ -92,128 +114,53 @@ impl Connections {
     }
 }
 
-impl Open {
-    fn identify(&mut self, address: IpAddr) {
-        if let Some(count) = self.anonymous.get_mut(&address) {
-            *count -= 1;
-            if *count == 0 {
-                self.anonymous.remove(&address);
-            }
-        }
-    }
-}
-
 impl Ticket {
-    /// The handshake is done, with a client certificate or without.
+    /// The handshake is done, with the key of a certificate in force or without.
     ///
     /// # Errors
-    /// A refusal without one, if three quarters of all connections are open.
-    pub fn settle(&mut self, certificate: bool) -> Result<(), Refusal> {
+    /// A refusal: with one, if it has as many as one may; without, if three quarters of all connections are settled.
+    pub fn settle(&mut self, certificate: Option<Digest>) -> Result<(), Refusal> {
+        let capacity = self.connections.0.capacity;
         let mut open = self.connections.open();
-        if certificate {
-            if let Some(address) = self.anonymous.take() {
-                open.identify(address);
-            }
-            return Ok(());
+        let half_open = open.half_open.remove(&self.number).ok_or(Refusal::GaveWay)?;
+        open.shares.remove(half_open.holder);
+        let holder = certificate.map_or(half_open.holder, Holder::Certificate);
+        // Those in their handshake give way, so they are in nobody's.
+        let settled = open.shares.total() - open.half_open.len();
+        if certificate.is_none() && settled >= capacity.connections - capacity.connections / 4 {
+            return Err(Refusal::MembersOnly);
         }
-        let connections = self.connections.0.capacity.connections;
-        if open.total > connections - connections / 4 { Err(Refusal::MembersOnly) } else { Ok(()) }
+        if open.shares.of(holder) >= capacity.connections_per_address {
+            return Err(Refusal::Certificate);
+        }
+        open.shares.add(holder);
+        self.settled = Some(holder);
+        Ok(())
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
         let mut open = self.connections.open();
-        open.total -= 1;
-        if let Some(address) = self.anonymous.take() {
-            open.identify(address);
+        let half_open = open.half_open.remove(&self.number).map(|half_open| half_open.holder);
+        if let Some(holder) = self.settled.or(half_open) {
+            open.shares.remove(holder);
         }
     }
 }
 
-/// What one client can be reached from: an IPv4 address, or the 64 bits of an IPv6 network.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        v4 @ IpAddr::V4(_) => v4,
-        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
-    }
-}
-
-/// A TCP connection with its place. One whose other side takes nothing of what is to be sent for too long ends.
-#[derive(Debug)]
-pub struct Counted {
-    stream: TcpStream,
-    ticket: Ticket,
-    /// How long it may take nothing.
-    limit: Duration,
-    /// Until when it must take something, while there is something to send.
-    until: Option<Pin<Box<Sleep>>>,
-}
-
-impl Counted {
-    /// The outcome of a write, or an error if none went on for too long.
-    fn in_time<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if written.is_ready() {
-            self.until = None;
-            return written;
-        }
-        let limit = self.limit;
-        let until = self.until.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
-        match until.as_mut().poll(cx) {
-            Poll::Ready(()) => {
-                let stalled = io::Error::new(io::ErrorKind::TimedOut, "the client takes nothing");
-                Poll::Ready(Err(stalled))
-            }
-            Poll::Pending => Poll::Pending,
-        }
-    }
-}
-
-impl AsyncRead for Counted {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
-    }
-}
-
-impl AsyncWrite for Counted {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.in_time(cx, written)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
-        self.in_time(cx, written)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-}
+/// Tells the key of a client certificate (SHA-256 of its SubjectPublicKeyInfo), if the certificate stands for somebody.
+pub type InForce = Arc<dyn Fn(&[u8]) -> Option<Digest> + Send + Sync>;
 
 /// Takes connections in before their TLS handshake, and settles them after it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Admission {
     /// The handshake.
     pub tls: RustlsAcceptor,
     /// The count.
     pub connections: Connections,
+    /// The key of a client certificate (DER), if it is in force.
+    pub in_force: InForce,
     /// How long a connection may take nothing of what is to be sent.
     pub stalled: Duration,
 }
@@ -228,16 +175,18 @@ impl<S: Send + 'static> Accept<TcpStream, S> for Admission {
 
     fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
         // Before anything is awaited: a connection too many is closed at once.
-        let counted = stream
-            .peer_addr()
-            .and_then(|peer| Ok(self.connections.admit(peer.ip())?))
-            .map(|ticket| Counted { stream, ticket, limit: self.stalled, until: None });
-        let tls = self.tls.clone();
+        let admitted = stream.peer_addr().and_then(|peer| Ok(self.connections.admit(peer.ip())?));
+        let (tls, in_force, stalled) = (self.tls.clone(), Arc::clone(&self.in_force), self.stalled);
         Box::pin(async move {
-            let (mut stream, service) = tls.accept(counted?, service).await?;
+            let (ticket, told) = admitted?;
+            let handshake = tls.accept(Counted::new(stream, ticket, stalled), service);
+            let (mut stream, service) = tokio::select! {
+                done = handshake => done?,
+                Ok(()) = told => return Err(Refusal::GaveWay.into()),
+            };
             let (counted, session) = stream.get_mut();
-            let certificate = session.peer_certificates().is_some_and(|chain| !chain.is_empty());
-            counted.ticket.settle(certificate)?;
+            let shown = session.peer_certificates().and_then(|chain| chain.first());
+            counted.ticket.settle(shown.and_then(|der| in_force(der)))?;
             Ok((stream, service))
         })
     }
@@ -255,38 +204,74 @@ mod tests {
         text.parse().unwrap()
     }
 
-    #[test]
-    fn an_address_has_its_share_until_it_shows_certificates() {
-        let connections = connections();
-        let mut held: Vec<_> = (0..3).map(|_| connections.admit(address("192.0.2.1")).unwrap()).collect();
-        assert_eq!(connections.admit(address("192.0.2.1")).unwrap_err(), Refusal::Address);
-        assert_eq!(connections.admit(address("::ffff:192.0.2.1")).unwrap_err(), Refusal::Address);
-        held[0].settle(true).unwrap();
-        held.push(connections.admit(address("192.0.2.1")).unwrap());
-        assert_eq!(connections.admit(address("192.0.2.1")).unwrap_err(), Refusal::Address);
-        drop(held);
-        assert!(connections.open().anonymous.is_empty() && connections.open().total == 0);
+    fn admit(connections: &Connections, host: usize) -> Ticket {
+        connections.admit(address(&format!("192.0.2.{host}"))).unwrap().0
+    }
+
+    fn key(name: &str) -> Option<Digest> {
+        Some(Digest::of(name.as_bytes()))
     }
 
     #[test]
-    fn an_ipv6_network_is_one_address() {
+    fn an_address_has_its_share_until_it_shows_certificates() {
         let connections = connections();
-        let _held: Vec<_> =
-            (1..=3).map(|host| connections.admit(address(&format!("2001:db8::{host}"))).unwrap()).collect();
-        assert_eq!(connections.admit(address("2001:db8::9")).unwrap_err(), Refusal::Address);
-        connections.admit(address("2001:db8:0:1::9")).unwrap();
+        let mut held: Vec<_> = (0..3).map(|_| admit(&connections, 1)).collect();
+        assert_eq!(connections.admit(address("192.0.2.1")).unwrap_err(), Refusal::Address);
+        held[0].settle(key("alpha")).unwrap();
+        held.push(admit(&connections, 1));
+        assert_eq!(connections.admit(address("192.0.2.1")).unwrap_err(), Refusal::Address);
+        drop(held);
+        let open = connections.open();
+        assert_eq!((open.shares.total(), open.half_open.len()), (0, 0));
+    }
+
+    #[test]
+    fn a_certificate_has_its_share_wherever_it_is_shown() {
+        let connections = connections();
+        let mut held: Vec<_> = (1..=3).map(|host| admit(&connections, host)).collect();
+        for ticket in &mut held {
+            ticket.settle(key("alpha")).unwrap();
+        }
+        assert_eq!(admit(&connections, 4).settle(key("alpha")).unwrap_err(), Refusal::Certificate);
+        let mut other = admit(&connections, 4);
+        other.settle(key("beta")).unwrap();
+        held.pop();
+        admit(&connections, 4).settle(key("alpha")).unwrap();
     }
 
     #[test]
     fn the_last_quarter_is_for_certificates_and_nothing_goes_beyond_all() {
         let connections = connections();
-        let admit = |host: usize| connections.admit(address(&format!("192.0.2.{host}"))).unwrap();
-        let mut held: Vec<_> = (0..6).map(admit).collect();
-        held[5].settle(false).unwrap();
-        let mut late = admit(6);
-        assert_eq!(late.settle(false).unwrap_err(), Refusal::MembersOnly);
-        late.settle(true).unwrap();
-        held.push(admit(7));
+        let mut held: Vec<_> = (0..6).map(|host| admit(&connections, host)).collect();
+        for ticket in &mut held {
+            ticket.settle(None).unwrap();
+        }
+        assert_eq!(admit(&connections, 6).settle(None).unwrap_err(), Refusal::MembersOnly);
+        for host in [6, 7] {
+            let mut member = admit(&connections, host);
+            member.settle(key("alpha")).unwrap();
+            held.push(member);
+        }
         assert_eq!(connections.admit(address("192.0.2.8")).unwrap_err(), Refusal::Full);
+    }
+
+    #[test]
+    fn the_oldest_in_its_handshake_gives_way_when_all_are_in_use() {
+        let connections = connections();
+        let mut settled = admit(&connections, 0);
+        settled.settle(None).unwrap();
+        let mut held: Vec<_> =
+            (1..8).map(|host| connections.admit(address(&format!("192.0.2.{host}"))).unwrap()).collect();
+        let mut late = admit(&connections, 8);
+        let told: Vec<_> = held.iter_mut().map(|(_, told)| told.try_recv().is_ok()).collect();
+        assert_eq!(told, [true, false, false, false, false, false, false]);
+        // One that is done at the same moment has no place any more.
+        assert_eq!(held[0].0.settle(key("alpha")).unwrap_err(), Refusal::GaveWay);
+        late.settle(key("beta")).unwrap();
+        let mut partner = admit(&connections, 9);
+        partner.settle(None).unwrap();
+        assert_eq!(connections.open().shares.total(), 8);
+        drop(held);
+        assert_eq!(connections.open().shares.total(), 3);
     }
 }

@@ -3,14 +3,19 @@
 //! A connection is a file descriptor, and so are most requests' files; the ledger needs some of its own for every
 //! write. Whoever uses them all up would stop the ledger, so each kind has its share and the rest is kept back.
 
+mod answer;
 mod connections;
 mod requests;
+mod shares;
+mod stream;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-pub use connections::{Admission, Connections, Counted, Ticket};
+pub use connections::{Admission, Connections, InForce, Ticket};
 pub use requests::Requests;
 pub(crate) use requests::bounded;
+pub(crate) use shares::held;
+pub use stream::Counted;
 
 use crate::config::Limits;
 
@@ -25,13 +30,20 @@ const RESERVE: usize = 128;
 pub struct Capacity {
     /// Open connections.
     pub connections: usize,
-    /// Of them, those from one address without a client certificate.
+    /// Of them, those from one address without a certificate in force, or with one such certificate.
     pub connections_per_address: usize,
     /// Requests under way.
     pub requests: usize,
 }
 
 impl Capacity {
+    /// Requests under way of one address or certificate: the part of all that it may have of the connections.
+    #[must_use]
+    pub(crate) fn requests_per_address(&self) -> usize {
+        let part = self.requests.saturating_mul(self.connections_per_address) / self.connections.max(1);
+        part.max(1)
+    }
+
     /// Raises the soft limit of open files to the hard one, and fits the configured limits into it.
     #[must_use]
     pub fn claim(limits: &Limits) -> Self {
@@ -80,12 +92,14 @@ mod tests {
             Limits { connections: 512, connections_per_address: 64, requests: 1024, ..Limits::default() };
         let whole = Capacity { connections: 512, connections_per_address: 64, requests: 1024 };
         assert_eq!(Capacity::within(&limits, usize::MAX), whole);
+        assert_eq!(whole.requests_per_address(), 128);
         assert_eq!(Capacity::within(&limits, 2732 + RESERVE), whole);
         for files in [0, 140, 200, 1024, 4096] {
             let fitted = Capacity::within(&limits, files);
             let used = fitted.connections + FILES_PER_REQUEST * fitted.requests + RESERVE;
             assert!(used <= files.max(RESERVE + 3), "{files}: {fitted:?}");
             assert!(fitted.connections_per_address <= fitted.connections);
+            assert!((1..=fitted.requests).contains(&fitted.requests_per_address()));
         }
     }
 }

@@ -1,85 +1,93 @@
-//! Requests: how many are under way, with a client certificate or not.
+//! Requests: how many are under way, and whose they are.
 
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use axum::body::{Body, Bytes, HttpBody};
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use axum_server::tls::TlsInfo;
-use http_body::{Frame, SizeHint};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Capacity;
+use super::answer::Answer;
+use super::shares::{Holder, Shares};
 use crate::error::ApiError;
+use crate::routes::health;
 
 /// The requests under way. Cloning shares them.
 #[derive(Debug, Clone)]
-pub struct Requests {
-    all: Arc<Semaphore>,
-    /// Those on connections without a client certificate: at most half, so that members are always heard.
-    anonymous: Arc<Semaphore>,
+pub struct Requests(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    /// How many at once.
+    all: usize,
+    /// Of them, those without a certificate in force: at most half, so that members are always heard.
+    anonymous: usize,
+    /// Those of one address or certificate.
+    each: usize,
+    /// How long a client may take nothing of an answer.
+    answer: Duration,
+    under_way: Mutex<Shares>,
 }
 
 impl Requests {
-    /// None is under way yet.
+    /// None is under way yet. A client that takes nothing of an answer for the time `answer` loses it.
     #[must_use]
-    pub fn new(capacity: &Capacity) -> Self {
-        let semaphore = |permits: usize| Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS)));
-        Self { all: semaphore(capacity.requests), anonymous: semaphore(capacity.requests.div_ceil(2)) }
+    pub fn new(capacity: &Capacity, answer: Duration) -> Self {
+        let all = capacity.requests;
+        Self(Arc::new(Shared {
+            all,
+            anonymous: all.div_ceil(2),
+            each: capacity.requests_per_address(),
+            answer,
+            under_way: Mutex::default(),
+        }))
     }
 
-    fn enter(&self, certificate: bool) -> Option<Places> {
-        let anonymous = match certificate {
-            true => None,
-            false => Some(Arc::clone(&self.anonymous).try_acquire_owned().ok()?),
-        };
-        let all = Arc::clone(&self.all).try_acquire_owned().ok()?;
-        Some(Places { _all: all, _anonymous: anonymous })
+    pub(super) fn enter(&self, holder: Holder) -> Option<Place> {
+        let Shared { all, anonymous, each, .. } = *self.0;
+        let mut under_way = self.under_way();
+        let is_full = under_way.total() >= all
+            || under_way.of(holder) >= each
+            || (matches!(holder, Holder::Address(_)) && under_way.anonymous() >= anonymous);
+        if is_full {
+            return None;
+        }
+        under_way.add(holder);
+        Some(Place { requests: self.clone(), holder })
+    }
+
+    fn under_way(&self) -> std::sync::MutexGuard<'_, Shares> {
+        self.0.under_way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// A request's place until its answer is sent.
 #[derive(Debug)]
-struct Places {
-    _all: OwnedSemaphorePermit,
-    _anonymous: Option<OwnedSemaphorePermit>,
+pub(super) struct Place {
+    requests: Requests,
+    holder: Holder,
 }
 
-/// An answer's body that keeps the request's place.
-struct Held {
-    body: Body,
-    _places: Places,
-}
-
-impl HttpBody for Held {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.requests.under_way().remove(self.holder);
     }
 }
 
-/// The layer: a request too many is answered 503 without being looked at.
+/// The layer: a request too many is answered 503 without being looked at. Whether the gateway works is always answered: a
+/// supervisor that cannot ask would end it.
 pub(crate) async fn bounded(State(requests): State<Requests>, request: Request, next: Next) -> Response {
-    let tls = request.extensions().get::<Arc<TlsInfo>>();
-    let certificate = tls.is_some_and(|tls| !tls.peer_certificates.is_empty());
-    match requests.enter(certificate) {
-        Some(places) => next.run(request).await.map(|body| Body::new(Held { body, _places: places })),
+    if health::PATHS.contains(&request.uri().path()) {
+        return next.run(request).await;
+    }
+    let place = request.extensions().get::<Holder>().and_then(|holder| requests.enter(*holder));
+    match place {
+        Some(place) => {
+            let limit = requests.0.answer;
+            next.run(request).await.map(|body| Body::new(Answer::new(body, place, limit)))
+        }
         None => {
             ApiError::unavailable("the gateway has as many requests as it can take on", 1).into_response()
         }
@@ -92,25 +100,61 @@ mod tests {
     use axum::http::StatusCode;
     use axum::middleware::from_fn_with_state;
     use axum::routing::get;
+    use konclave_crypto::Digest;
     use tower::ServiceExt;
 
     use super::*;
 
+    fn requests(requests: usize, connections_per_address: usize) -> Requests {
+        let capacity = Capacity { connections: 16, connections_per_address, requests };
+        Requests::new(&capacity, Duration::from_secs(60))
+    }
+
+    fn somebody(host: u8) -> Holder {
+        Holder::at([192, 0, 2, host].into())
+    }
+
+    fn member(name: &str) -> Holder {
+        Holder::Certificate(Digest::of(name.as_bytes()))
+    }
+
     #[tokio::test]
     async fn a_request_holds_its_place_until_its_answer_is_read() {
-        let requests = Requests::new(&Capacity { connections: 1, connections_per_address: 1, requests: 2 });
+        let requests = requests(2, 16);
         let router = Router::new()
             .route("/", get(|| async { "answer" }))
+            .route("/livez", get(|| async { "alive" }))
             .layer(from_fn_with_state(requests.clone(), bounded));
-        let ask = || router.clone().oneshot(Request::get("/").body(Body::empty()).unwrap());
-        let first = ask().await.unwrap();
+        let ask = |path| {
+            let request = Request::get(path).extension(somebody(1)).body(Body::empty()).unwrap();
+            router.clone().oneshot(request)
+        };
+        let first = ask("/").await.unwrap();
         assert_eq!(first.status(), StatusCode::OK);
-        let refused = ask().await.unwrap();
-        assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE, "half is for members");
-        let member = requests.enter(true).unwrap();
-        assert!(requests.enter(true).is_none());
+        assert_eq!(ask("/").await.unwrap().status(), StatusCode::SERVICE_UNAVAILABLE, "half is for members");
+        let member = requests.enter(member("alpha")).unwrap();
+        assert!(requests.enter(self::member("alpha")).is_none());
+        assert_eq!(ask("/livez").await.unwrap().status(), StatusCode::OK);
         assert_eq!(axum::body::to_bytes(first.into_body(), 100).await.unwrap(), "answer");
-        assert_eq!(ask().await.unwrap().status(), StatusCode::OK);
+        assert_eq!(ask("/").await.unwrap().status(), StatusCode::OK);
         drop(member);
+    }
+
+    #[test]
+    fn an_address_or_certificate_takes_only_its_share() {
+        let requests = requests(64, 2);
+        for holder in [somebody(1), member("alpha")] {
+            let held: Vec<_> = (0..8).map(|_| requests.enter(holder).unwrap()).collect();
+            assert!(requests.enter(holder).is_none());
+            assert!(requests.enter(somebody(2)).is_some() && requests.enter(member("beta")).is_some());
+            drop(held);
+            assert!(requests.enter(holder).is_some());
+        }
+        // All addresses together take half.
+        let held: Vec<_> = (0..32).map(|n| requests.enter(somebody(n % 4)).unwrap()).collect();
+        assert!(requests.enter(somebody(9)).is_none());
+        assert!(requests.enter(member("beta")).is_some());
+        drop(held);
+        assert_eq!(requests.under_way().total(), 0);
     }
 }

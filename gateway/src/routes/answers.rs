@@ -7,9 +7,10 @@ use axum::response::{IntoResponse, Response};
 use konclave_policies::authorization::Action;
 use serde::Serialize;
 
-use crate::auth::Principal;
 pub(crate) use crate::auth::may;
+use crate::auth::{Principal, authorize};
 use crate::core::App;
+use crate::error::ApiError;
 use crate::extract::Json;
 use crate::projections::State;
 
@@ -23,6 +24,15 @@ impl<T: Serialize> IntoResponse for Created<T> {
     fn into_response(self) -> Response {
         (StatusCode::CREATED, [(header::LOCATION, self.location)], Json(self.body)).into_response()
     }
+}
+
+/// Refuses a list to whom the policies show nothing of its kind, not even their own. An empty list would let them believe
+/// that there is nothing, and would be an answer to somebody whom the document does not let in.
+///
+/// # Errors
+/// [`ApiError::Forbidden`] with the policies.
+pub(crate) fn may_list(app: &App, principal: &Principal, action: Action) -> Result<(), ApiError> {
+    authorize(app.authorizer(), principal, action, &action.on("list", Some(&principal.organisation)))
 }
 
 /// The owners whose resources a principal sees in a list. The policies are asked once for each owner, and not while the

@@ -1,7 +1,9 @@
 //! Contribution figures and reward statements.
 
+use std::collections::BTreeSet;
+
 use axum::extract::State;
-use konclave_crypto::{JobId, RoundNumber};
+use konclave_crypto::{JobId, RoundNumber, SiteId};
 use konclave_openapi::contributions::{Contribution, Statement};
 use konclave_openapi::page::{Page, PageQuery};
 use konclave_policies::authorization::Action;
@@ -9,7 +11,7 @@ use konclave_policies::contribution::{ContributionRow, RewardStatement};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::answers::may;
+use super::answers::{may, may_list};
 use super::paging;
 use crate::auth::{Principal, authorize};
 use crate::core::{App, CommandError};
@@ -36,7 +38,8 @@ async fn list_contributions(
     Path(id): Path<JobId>,
     Query(query): Query<PageQuery>,
 ) -> Result<Json<Page<Contribution>>, ApiError> {
-    let job = job(&app, &principal, &id)?;
+    may_list(&app, &principal, Action::ReadContribution)?;
+    let job = job(&app, &principal, &id, Action::ReadContribution)?;
     let page = paging::page(job.contributions.iter(), &query)?;
     let mut items = Vec::with_capacity(page.items.len());
     for (round, known) in page.items {
@@ -87,7 +90,8 @@ async fn list_statements(
     Path(id): Path<JobId>,
     Query(query): Query<PageQuery>,
 ) -> Result<Json<Page<Statement>>, ApiError> {
-    let job = job(&app, &principal, &id)?;
+    may_list(&app, &principal, Action::ReadStatement)?;
+    let job = job(&app, &principal, &id, Action::ReadStatement)?;
     let page = paging::page(job.statement.iter(), &query)?;
     let mut items = Vec::with_capacity(page.items.len());
     for known in page.items {
@@ -100,6 +104,9 @@ async fn list_statements(
                     Action::ReadStatement.on(format!("{id}/{}", line.legal_entity), Some(&line.legal_entity));
                 may(app.authorizer(), &principal, Action::ReadStatement, &resource)
             });
+            let own: BTreeSet<&SiteId> = statement.lines.iter().flat_map(|line| &line.sites).collect();
+            // From what the other batches are worth follows what their sites contributed.
+            statement.batches.retain(|batch| batch.sites.iter().any(|site| own.contains(site)));
             if statement.lines.is_empty() {
                 authorize(app.authorizer(), &principal, Action::ReadStatement, &whole)?;
             }
@@ -109,9 +116,9 @@ async fn list_statements(
     Ok(Json(Page { items, next_cursor: page.next_cursor }))
 }
 
-/// The job, for those who may see it and for those whose sites are asked to take part: they read their own figures. To
-/// anyone else it is as if there were none.
-fn job(app: &App, principal: &Principal, id: &JobId) -> Result<JobState, ApiError> {
+/// The job, for those who may read all its figures and for those whose sites are asked to take part: they read their own.
+/// To anyone else it is as if there were none, whether it has figures yet or not.
+fn job(app: &App, principal: &Principal, id: &JobId, action: Action) -> Result<JobState, ApiError> {
     let (known, takes_part) = {
         let state = app.state();
         let known = state.jobs.get(id).cloned();
@@ -122,7 +129,7 @@ fn job(app: &App, principal: &Principal, id: &JobId) -> Result<JobState, ApiErro
     };
     if !takes_part {
         let owner = known.as_ref().map(|job| job.organisation.as_str());
-        authorize(app.authorizer(), principal, Action::ReadJob, &Action::ReadJob.on(id.to_string(), owner))?;
+        authorize(app.authorizer(), principal, action, &action.on(id.to_string(), owner))?;
     }
     known.ok_or_else(|| ApiError::not_found(format!("job {id}")))
 }

@@ -73,10 +73,11 @@ async fn list_corrections(
     };
     indexes.sort_unstable();
     indexes.retain(|index| after.is_none_or(|after| *index > after));
+    // Before the page is cut off: a cursor tells of nothing that the reader may not read.
+    let mut indexes = keep_readable(&app, &principal, indexes).await?;
     let more = indexes.len() > limit;
     indexes.truncate(limit);
     let next_cursor = indexes.last().filter(|_| more).map(ToString::to_string);
-    let indexes = keep_readable(&app, &principal, indexes).await?;
     Ok(Json(Page { items: app.corrections(indexes).await?, next_cursor }))
 }
 

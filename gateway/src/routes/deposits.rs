@@ -8,7 +8,7 @@ use konclave_policies::authorization::Action;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::answers::{Created, visible_owners};
+use super::answers::{Created, may_list, visible_owners};
 use super::paging;
 use crate::auth::{Principal, authorize};
 use crate::core::App;
@@ -54,6 +54,7 @@ async fn list_deposits(
     principal: Principal,
     Query(query): Query<PageQuery>,
 ) -> Result<Json<Page<Deposit>>, ApiError> {
+    may_list(&app, &principal, Action::ReadDeposit)?;
     let owners = visible_owners(&app, &principal, Action::ReadDeposit, |state| {
         state.sites.values().map(|site| site.legal_entity().to_owned()).collect()
     });

@@ -11,7 +11,7 @@ use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::answers::{Created, may};
+use super::answers::{Created, may, may_list};
 use super::paging;
 use crate::auth::{Principal, authorize};
 use crate::core::App;
@@ -74,6 +74,7 @@ async fn list_evaluations(
     principal: Principal,
     Query(query): Query<EvaluationQuery>,
 ) -> Result<Json<Page<Evaluation>>, ApiError> {
+    may_list(&app, &principal, Action::ReadEvaluation)?;
     let page = {
         let state = app.state();
         let visible = state.evaluations.iter().filter(|known| {

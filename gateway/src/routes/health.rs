@@ -3,11 +3,18 @@
 use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
+use tokio::sync::Semaphore;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::core::App;
 use crate::error::ApiError;
+
+/// Where they are.
+pub(crate) const PATHS: [&str; 2] = ["/livez", "/readyz"];
+
+/// How many look at the ledger at once. The others wait: nothing else bounds those who ask.
+static LOOKING: Semaphore = Semaphore::const_new(4);
 
 /// The operations.
 pub fn router() -> OpenApiRouter<App> {
@@ -31,6 +38,7 @@ async fn read_liveness() -> impl IntoResponse {
     responses((status = 200, description = "It serves requests", body = String, content_type = "text/plain"))
 )]
 async fn read_readiness(State(app): State<App>) -> Result<impl IntoResponse, ApiError> {
+    let _looking = LOOKING.acquire().await;
     app.ledger()
         .read(|ledger| ledger.head().size)
         .await

@@ -166,13 +166,19 @@ async fn readable_page(
         .await?;
         let last = found.len() <= limit;
         for entry in found.into_iter().take_while(|entry| entry.index < size) {
-            if page.items.len() == limit || looked == MAX_LOOK {
+            if looked == MAX_LOOK {
                 page.next_cursor = after.map(|index| index.to_string());
+                return Ok(page);
+            }
+            let readable = entry.is_for(reader, app);
+            if readable && page.items.len() == limit {
+                // Only another entry for this reader is told of: the others' are not counted, nor their places given away.
+                page.next_cursor = page.items.last().map(|item| item.index.to_string());
                 return Ok(page);
             }
             after = Some(entry.index);
             looked += 1;
-            if entry.is_for(reader, app) {
+            if readable {
                 page.items.push(entry.view(app));
             }
         }

@@ -14,7 +14,7 @@ use konclave_policies::authorization::Role;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::auth::certificate::{Thumbprint, shown};
+use crate::auth::certificate::{PresentedCertificate, Thumbprint, shown};
 use crate::auth::clients::Client;
 use crate::auth::principal::is_members;
 use crate::auth::tokens::{LIFETIME, Tokens};
@@ -102,7 +102,8 @@ async fn issue_token(
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(response)))
 }
 
-/// What the token will be bound to.
+/// What the token will be bound to. The authority's signature tells nothing of whose a certificate is: it signs those of
+/// all partners, and a revoked member's is signed for as long as it was made for.
 fn bound_to(app: &App, extensions: &Extensions, client: &Client) -> Result<Option<Thumbprint>, ApiError> {
     let certificate = shown(extensions);
     if certificate.is_some_and(|der| is_members(app, der)) {
@@ -114,6 +115,14 @@ fn bound_to(app: &App, extensions: &Extensions, client: &Client) -> Result<Optio
         return Err(ApiError::unauthenticated(
             "this client's tokens must be bound to a certificate; connect with the one that `konclave-gateway client \
              certify` made",
+        ));
+    }
+    let is_own =
+        |der| PresentedCertificate::parse(der).is_ok_and(|shown| shown.name == client.client_id.as_str());
+    if certificate.is_some_and(|der| !is_own(der)) {
+        return Err(ApiError::unauthenticated(
+            "the connection shows another's certificate; connect with the one that `konclave-gateway client certify` \
+             made for this client, or with none",
         ));
     }
     Ok(certificate.map(Thumbprint::of))

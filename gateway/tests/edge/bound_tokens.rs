@@ -1,5 +1,7 @@
 //! Tokens bound to a client certificate (RFC 8705), and what is refused of tokens over HTTP.
 
+use std::process::Command;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use konclave_crypto::MemberRole;
@@ -14,7 +16,7 @@ use crate::deployment::{Folders, Served, fail, problem, public_pem, succeed};
 const SEED: u8 = 7;
 
 /// A certificate and key that the command line made for a registered client.
-fn certified(folders: &Folders, client: &str) -> String {
+pub(crate) fn certified(folders: &Folders, client: &str) -> String {
     let key = KeyPair::generate().unwrap();
     let request = CertificateParams::default().serialize_request(&key).unwrap().pem().unwrap();
     let (input, output) = (folders.path("tls.csr"), folders.path("tls.pem"));
@@ -33,6 +35,27 @@ fn certified(folders: &Folders, client: &str) -> String {
         &output,
     ]);
     format!("{}{}", std::fs::read_to_string(output).unwrap(), key.serialize_pem())
+}
+
+/// Registers a client that gets bound tokens only.
+fn add_bound(folders: &Folders, client: &str) {
+    let (key, dir) = (folders.path("client.pub"), folders.dir());
+    std::fs::write(&key, public_pem(SEED)).unwrap();
+    succeed(&[
+        "client",
+        "add",
+        "--dir",
+        &dir,
+        "--client-id",
+        client,
+        "--organisation",
+        "Acme",
+        "--role",
+        "auditor",
+        "--public-key",
+        &key,
+        "--certificate-bound",
+    ]);
 }
 
 async fn ask(served: &Served, over: &Client, jti: &str) -> Response {
@@ -86,29 +109,14 @@ async fn a_token_used_with_another_certificate_is_refused() {
 #[tokio::test]
 async fn a_bound_client_gets_tokens_with_its_certificate_only() {
     let folders = Folders::new();
-    let (key, dir) = (folders.path("client.pub"), folders.dir());
-    std::fs::write(&key, public_pem(SEED)).unwrap();
-    succeed(&[
-        "client",
-        "add",
-        "--dir",
-        &dir,
-        "--client-id",
-        "acme",
-        "--organisation",
-        "Acme",
-        "--role",
-        "auditor",
-        "--public-key",
-        &key,
-        "--certificate-bound",
-    ]);
+    add_bound(&folders, "acme");
     let identity = certified(&folders, "acme");
     let served = folders.serve().await;
     refused(ask(&served, &served.client(None), "1").await, "must be bound to a certificate").await;
     let own = served.client(Some(&identity));
     let token = token(&served, &own, "2").await;
     assert_eq!(sites(&served, &own, &token).await.status(), StatusCode::OK);
+    let key = served.folders.path("client.pub");
     let said = fail(&[
         "client",
         "certify",
@@ -122,6 +130,30 @@ async fn a_bound_client_gets_tokens_with_its_certificate_only() {
         &key,
     ]);
     assert!(said.contains("no client `nobody` is registered"), "{said}");
+}
+
+/// Of the certificates that the deployment's authority signed, only the client's own binds its tokens.
+#[tokio::test]
+async fn no_token_is_bound_to_anothers_certificate() {
+    let folders = Folders::new();
+    add_bound(&folders, "acme");
+    folders.add_client("rival", "model-developer", 8);
+    let (own, rival) = (certified(&folders, "acme"), certified(&folders, "rival"));
+    let alpha = folders.enrol("alpha", MemberRole::Site, 1);
+    let served = folders.serve().await;
+    let member = served.client_of(&alpha);
+    refused(ask(&served, &member, "1").await, "a member's certificate").await;
+    refused(ask(&served, &served.client(Some(&rival)), "2").await, "another's certificate").await;
+    let dir = served.folders.dir();
+    succeed(&["site", "revoke", "--dir", &dir, "--site", "alpha", "--reason", "its key was stolen"]);
+    let mut tries = 0;
+    while member.get(served.url("/v1/sites")).send().await.unwrap().status() == StatusCode::OK {
+        assert!(tries < 300, "a revocation is taken in");
+        tries += 1;
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    refused(ask(&served, &member, "3").await, "another's certificate").await;
+    token(&served, &served.client(Some(&own)), "4").await;
 }
 
 #[tokio::test]
@@ -223,6 +255,28 @@ async fn token_keys_change_while_the_gateway_runs() {
     for token in [old, new] {
         assert_eq!(sites(&served, &client, &token).await.status(), StatusCode::OK);
     }
+}
+
+/// A key that does not fit on the disk leaves nothing behind that a start, or the next rotation, would stumble over.
+#[tokio::test]
+async fn a_rotation_that_cannot_write_changes_nothing() {
+    let folders = Folders::new();
+    let keys = format!("{}/keys", folders.dir());
+    let names = || {
+        let mut names: Vec<_> =
+            std::fs::read_dir(&keys).unwrap().map(|file| file.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    let before = names();
+    let rotated = Command::new("sh")
+        .args(["-c", "trap '' XFSZ; ulimit -f 0; exec \"$0\" token rotate --dir \"$1\" --now"])
+        .args([env!("CARGO_BIN_EXE_konclave-gateway"), &folders.dir()])
+        .output()
+        .unwrap();
+    assert_eq!(rotated.status.code(), Some(1), "{}", String::from_utf8_lossy(&rotated.stdout));
+    assert_eq!(names(), before);
+    folders.serve().await;
 }
 
 #[tokio::test]

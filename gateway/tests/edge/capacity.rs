@@ -2,18 +2,20 @@
 
 use std::convert::Infallible;
 use std::io::{BufRead, BufReader};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use futures_util::stream;
 use konclave_crypto::MemberRole;
-use reqwest::{Body, Certificate, Client, StatusCode};
+use reqwest::{Body, Certificate, Client, ClientBuilder, Identity, Response, StatusCode};
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpSocket, TcpStream};
 
-use crate::deployment::{Folders, problem};
+use crate::bound_tokens::certified;
+use crate::deployment::{Folders, Served, problem, succeed};
 
 /// A TCP connection from a local address that sends nothing.
 async fn silent(from: Ipv4Addr, to: SocketAddr) -> TcpStream {
@@ -36,11 +38,135 @@ fn dripping(every: Duration) -> Body {
     }))
 }
 
+/// A member's question over a connection of its client; an error if it gets none.
+async fn work(served: &Served, client: &Client) -> reqwest::Result<StatusCode> {
+    client.get(served.url("/v1/work")).send().await.map(|answer| answer.status())
+}
+
+/// A client at a local address.
+fn client_at(served: &Served, last: u8, identity: Option<&str>) -> ClientBuilder {
+    let ca = std::fs::read(served.folders.path("deployment/tls/ca.pem")).unwrap();
+    let builder = Client::builder()
+        .tls_certs_only([Certificate::from_pem(&ca).unwrap()])
+        .resolve("localhost", served.address)
+        .local_address(IpAddr::from([127, 0, 0, last]));
+    match identity {
+        Some(identity) => builder.identity(Identity::from_pem(identity.as_bytes()).unwrap()),
+        None => builder,
+    }
+}
+
+/// How many requests of a client at this address are let in that takes nothing of the answers; they stay under way
+/// as long as what is returned is kept.
+async fn unread(served: &Served, last: u8, identity: Option<&str>) -> (usize, Vec<Response>) {
+    let client =
+        client_at(served, last, identity).http2_prior_knowledge().http2_initial_stream_window_size(0);
+    let client = client.build().unwrap();
+    let ask = || client.get(served.url(KEYS)).send();
+    let answers = join_all((0..40).map(|_| ask())).await;
+    let answers: Vec<_> = answers.into_iter().map(Result::unwrap).collect();
+    (answers.iter().filter(|answer| answer.status() == StatusCode::OK).count(), answers)
+}
+
+/// What is answered to everyone.
+const KEYS: &str = "/.well-known/jwks.json";
+
+async fn read_at(served: &Served, last: u8, identity: Option<&str>, path: &str) -> StatusCode {
+    let client = client_at(served, last, identity).build().unwrap();
+    let answer = client.get(served.url(path)).send().await.unwrap();
+    let status = answer.status();
+    answer.bytes().await.unwrap();
+    status
+}
+
+#[tokio::test]
+async fn requests_whose_answers_nobody_reads_take_neither_the_others_places_nor_their_own_for_long() {
+    let folders = Folders::new();
+    folders.configure("requests = 1024", "requests = 64");
+    folders.configure("answer_seconds = 60", "answer_seconds = 10");
+    let served = folders.serve().await;
+    // 64 of 512 connections, so 8 of 64 requests.
+    let (let_in, held) = unread(&served, 2, None).await;
+    assert_eq!(let_in, 8);
+    assert_eq!(read_at(&served, 2, None, KEYS).await, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(read_at(&served, 3, None, KEYS).await, StatusCode::OK);
+    // A supervisor is answered however many ask.
+    for path in ["/livez", "/readyz"] {
+        assert_eq!(read_at(&served, 2, None, path).await, StatusCode::OK);
+    }
+    let started = Instant::now();
+    while read_at(&served, 2, None, KEYS).await != StatusCode::OK {
+        assert!(started.elapsed() < Duration::from_secs(60), "what is not read gives up its place");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    drop(held);
+}
+
+#[tokio::test]
+async fn a_certificate_has_its_share_of_requests_and_a_revoked_one_is_none() {
+    let folders = Folders::new();
+    folders.configure("requests = 1024", "requests = 64");
+    folders.configure("answer_seconds = 60", "answer_seconds = 600");
+    folders.add_client("acme", "model-developer", 33);
+    let alpha = folders.enrol("alpha", MemberRole::Site, 1).identity();
+    let beta = folders.enrol("beta", MemberRole::Site, 2).identity();
+    let acme = certified(&folders, "acme");
+    let served = folders.serve().await;
+    let revoke = |arguments: &[&str]| {
+        let dir = served.folders.dir();
+        let common = ["--dir", &dir, "--reason", "its key was stolen"];
+        succeed(&[arguments, &common[..]].concat());
+    };
+    for identity in [&alpha, &acme] {
+        let (let_in, held) = unread(&served, 2, Some(identity)).await;
+        assert_eq!(let_in, 8);
+        assert_eq!(read_at(&served, 2, Some(identity), KEYS).await, StatusCode::SERVICE_UNAVAILABLE);
+        // Neither another certificate nor the address has fewer for it.
+        assert_eq!(read_at(&served, 2, Some(&beta), KEYS).await, StatusCode::OK);
+        assert_eq!(read_at(&served, 2, None, KEYS).await, StatusCode::OK);
+        drop(held);
+    }
+    revoke(&["client", "revoke", "--client-id", "acme"]);
+    revoke(&["site", "revoke", "--site", "alpha"]);
+    let started = Instant::now();
+    while read_at(&served, 2, Some(&alpha), "/v1/work").await != StatusCode::UNAUTHORIZED {
+        assert!(started.elapsed() < Duration::from_secs(60), "a revocation is taken in");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    // All that is left for both is their address's share.
+    for (last, revoked) in [(3, &alpha), (4, &acme)] {
+        let (let_in, _held) = unread(&served, last, Some(revoked)).await;
+        assert_eq!(let_in, 8);
+        assert_eq!(read_at(&served, last, None, KEYS).await, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(read_at(&served, last, Some(&beta), KEYS).await, StatusCode::OK);
+    }
+}
+
+#[tokio::test]
+async fn half_open_connections_give_way_to_a_member() {
+    let folders = Folders::new();
+    folders.configure("connections = 512", "connections = 16");
+    folders.configure("connections_per_address = 64", "connections_per_address = 4");
+    folders.configure("header_seconds = 15", "header_seconds = 600");
+    let alpha = folders.enrol("alpha", MemberRole::Site, 1);
+    let served = folders.serve().await;
+    let mut held = Vec::new();
+    for index in 0..16_u8 {
+        held.push(silent(Ipv4Addr::new(127, 0, 0, 2 + index / 4), served.address).await);
+    }
+    assert!(!is_closed(held.last_mut().unwrap()).await);
+    assert_eq!(work(&served, &served.client_of(&alpha)).await.unwrap(), StatusCode::OK);
+    // It was the oldest that made room.
+    assert!(is_closed(&mut held[0]).await);
+    assert!(!is_closed(&mut held[1]).await);
+}
+
 #[tokio::test]
 async fn one_address_without_certificates_cannot_take_all_connections() {
     let folders = Folders::new();
     folders.configure("connections_per_address = 64", "connections_per_address = 5");
-    let alpha = folders.enrol("alpha", MemberRole::Site, 1);
+    let members: Vec<_> =
+        (1..=7).map(|index| folders.enrol(&format!("site-{index}"), MemberRole::Site, index)).collect();
     let served = folders.serve().await;
     let mut held = Vec::new();
     for _ in 0..20 {
@@ -52,12 +178,17 @@ async fn one_address_without_certificates_cannot_take_all_connections() {
     }
     assert_eq!(open, 5);
     // Members are not counted by address: seven of them from one.
-    for _ in 0..7 {
-        let client = served.client_of(&alpha);
-        let answer = client.get(served.url("/v1/work")).send().await.unwrap();
-        assert_eq!(answer.status(), StatusCode::OK);
-        std::mem::forget(client);
+    let mut clients: Vec<_> = members.iter().map(|member| served.client_of(member)).collect();
+    for client in &clients {
+        assert_eq!(work(&served, client).await.unwrap(), StatusCode::OK);
     }
+    // But each has its share, too.
+    for _ in 1..5 {
+        clients.push(served.client_of(&members[0]));
+        assert_eq!(work(&served, clients.last().unwrap()).await.unwrap(), StatusCode::OK);
+    }
+    assert!(work(&served, &served.client_of(&members[0])).await.is_err());
+    assert_eq!(work(&served, &clients[1]).await.unwrap(), StatusCode::OK);
     // Room comes back.
     drop(held);
     let mut again = silent(Ipv4Addr::new(127, 0, 0, 2), served.address).await;

@@ -3,9 +3,12 @@
 use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
-use konclave_crypto::{IdentityKey, MemberRole};
+use futures_util::stream;
+use konclave_crypto::{Digest, IdentityKey, MemberRole};
 use konclave_openapi::sites::{Enrolment, EnrolmentRequest};
 use reqwest::{Body, Client, StatusCode};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use zeroize::Zeroizing;
 
 use crate::deployment::{Folders, Served, enrolment_request, fail, problem, public_pem, succeed};
@@ -159,7 +162,7 @@ async fn a_revoked_client_loses_its_tokens_and_what_it_is_sending() {
 
     // A body that goes on for ever, as slowly as a body may.
     let digest = "0".repeat(64);
-    let pieces = futures_util::stream::unfold(0_u32, |sent| async move {
+    let pieces = stream::unfold(0_u32, |sent| async move {
         tokio::time::sleep(Duration::from_millis(100)).await;
         Some((Ok::<_, std::io::Error>(Bytes::from_static(b"piece")), sent + 1))
     });
@@ -213,4 +216,93 @@ async fn a_revoked_client_loses_its_tokens_and_what_it_is_sending() {
     let token = served.token("acme", 9).await;
     let answer = client.get(served.url("/v1/sites")).bearer_auth(&token).send().await.unwrap();
     assert_eq!(answer.status(), StatusCode::OK);
+}
+
+/// An upload of a blob that is under way. What is sent into it goes on; dropping that ends the body.
+struct Upload {
+    bytes: mpsc::Sender<Bytes>,
+    answer: JoinHandle<reqwest::Result<reqwest::Response>>,
+}
+
+impl Upload {
+    fn begin(served: &Served, token: &str, blob: &[u8]) -> Self {
+        let (bytes, coming) = mpsc::channel(1);
+        let body = stream::unfold(coming, |mut coming| async move {
+            coming.recv().await.map(|bytes: Bytes| (Ok::<_, std::io::Error>(bytes), coming))
+        });
+        let url = served.url(&format!("/v1/blobs/{}", Digest::of(blob)));
+        let put = served.client(None).put(url).bearer_auth(token);
+        let put = put.header("content-type", "application/octet-stream").body(Body::wrap_stream(body));
+        Self { bytes, answer: tokio::spawn(put.send()) }
+    }
+
+    async fn send(&mut self, bytes: &'static [u8]) {
+        // The gateway may have broken it off; the answer tells.
+        let _ = self.bytes.send(Bytes::from_static(bytes)).await;
+    }
+
+    /// Whether it became a blob.
+    async fn end(self) -> bool {
+        drop(self.bytes);
+        self.answer.await.unwrap().is_ok_and(|answer| answer.status().is_success())
+    }
+}
+
+/// Entries of the ledger, from its checkpoint.
+async fn entries(served: &Served, token: &str) -> u64 {
+    let answer = served.client(None).get(served.url("/checkpoint")).bearer_auth(token).send().await.unwrap();
+    answer.text().await.unwrap().lines().nth(1).unwrap().parse().unwrap()
+}
+
+async fn wait_for_an_entry(served: &Served, token: &str, before: u64) {
+    let started = Instant::now();
+    while entries(served, token).await == before {
+        assert!(started.elapsed() < Duration::from_secs(60), "the operator's record is taken in");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test]
+async fn what_a_revoked_client_began_is_not_finished() {
+    let folders = Folders::new();
+    // Nothing here ends because it is slow.
+    folders.configure("body_idle_seconds = 30", "body_idle_seconds = 600");
+    folders.add_client("acme", "model-developer", SEED);
+    folders.add_client("other", "model-developer", 8);
+    folders.add_client("watcher", "auditor", 10);
+    let served = folders.serve().await;
+    let (stolen, other) = (served.token("acme", SEED).await, served.token("other", 8).await);
+    let watcher = served.token("watcher", 10).await;
+
+    // All the bytes came before the revocation, the end of the body comes after it.
+    let mut unfinished = Upload::begin(&served, &stolen, b"unfinished");
+    let mut allowed = Upload::begin(&served, &other, b"allowed");
+    // Nothing comes of it while the client is revoked.
+    let mut paused = Upload::begin(&served, &stolen, b"paused");
+    unfinished.send(b"unfinished").await;
+    allowed.send(b"allowed").await;
+    paused.send(b"pau").await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+
+    let (dir, before) = (served.folders.dir(), entries(&served, &watcher).await);
+    succeed(&["client", "revoke", "--dir", &dir, "--client-id", "acme", "--reason", "its key was stolen"]);
+    wait_for_an_entry(&served, &watcher, before).await;
+    assert!(!unfinished.end().await, "the end of a body counts, too");
+    assert!(allowed.end().await, "others go on");
+
+    let before = entries(&served, &watcher).await;
+    served.folders.add_client("acme", "model-developer", 9);
+    wait_for_an_entry(&served, &watcher, before).await;
+    paused.send(b"sed").await;
+    assert!(!paused.end().await, "the new registration is not the thief's");
+    let new = served.token("acme", 9).await;
+    for blob in [&b"unfinished"[..], b"paused"] {
+        let url = served.url(&format!("/v1/blobs/{}", Digest::of(blob)));
+        let answer = served.client(None).get(url).bearer_auth(&new).send().await.unwrap();
+        problem(answer, 403, "forbidden").await;
+    }
+    // The organisation itself goes on.
+    let mut own = Upload::begin(&served, &new, b"own");
+    own.send(b"own").await;
+    assert!(own.end().await);
 }

@@ -84,6 +84,33 @@ async fn unknown_clients_other_keys_and_other_algorithms_give_no_token() {
     }
 }
 
+/// Registrations are for their own organisations: an answer does not tell whose key was missed.
+#[tokio::test]
+async fn nobody_learns_which_clients_are_registered() {
+    let served = served().await;
+    let good = |client: &str| {
+        let claims = served.claims(client, "1");
+        jwt::signed(&[8; 32], "JWT", None, &claims).unwrap()
+    };
+    let unsigned = |client: &str| good(client).rsplit_once('.').unwrap().0.to_owned();
+    let no_claims = |client: &str| jwt::signed(&[8; 32], "JWT", None, &json!({"sub": client})).unwrap();
+    let assertions: [&dyn Fn(&str) -> String; 5] = [
+        &good,
+        &|client| format!("{}.", unsigned(client)),
+        &|client| format!("{}.AAAA", unsigned(client)),
+        &|client| format!("{}.!", unsigned(client)),
+        &no_claims,
+    ];
+    for (number, assertion) in assertions.into_iter().enumerate() {
+        let mut said = Vec::new();
+        for client in ["acme", "nobody"] {
+            let answer = served.ask_token_with(&assertion(client), None).await;
+            said.push(problem(answer, 401, "unauthenticated").await.detail);
+        }
+        assert_eq!(said[0], said[1], "assertion {number}");
+    }
+}
+
 #[tokio::test]
 async fn a_token_that_was_not_issued_here_is_refused() {
     let served = served().await;

@@ -28,6 +28,7 @@ mod ledger_entries;
 mod ledger_exports;
 mod ledger_files;
 mod life;
+mod matrix;
 mod noise;
 mod observer;
 mod operator;

@@ -6,7 +6,7 @@ use konclave_openapi::evaluations::Evaluation;
 use konclave_openapi::jobs::Job;
 use konclave_openapi::page::Page;
 
-use crate::world::{Silent, World, developer, rival};
+use crate::world::{Silent, World, developer, member, operator, rival, site};
 
 /// Ids of jobs and models that are somebody else's and ids that nobody has: no answer may tell them apart, at no stage of
 /// a job.
@@ -69,5 +69,34 @@ async fn a_rival_organisation_sees_nothing_of_a_job() {
     for path in ["/v1/evaluations".to_owned(), format!("/v1/evaluations?job={job}")] {
         let scores: Page<Evaluation> = world.get(&rival(), &path).await;
         assert!(scores.items.is_empty(), "{path}");
+    }
+}
+
+/// An empty list says that there is nothing; to whom nothing of a kind is ever shown it would say so of what there is.
+#[tokio::test]
+async fn a_list_of_what_a_role_may_never_see_is_refused_and_not_empty() {
+    let world = World::new(6).await;
+    let job = world.request_job(1, vec![1]).await;
+    let contributions = format!("/v1/jobs/{job}/contributions");
+    let statements = format!("/v1/jobs/{job}/statements");
+    for (principal, path) in [
+        (operator(), "/v1/deposits"),
+        (developer(), "/v1/deposits"),
+        (operator(), contributions.as_str()),
+        (operator(), statements.as_str()),
+        (member(&site(1)), "/v1/evaluations"),
+    ] {
+        let (status, body) = world.send(&principal, Method::GET, path, Vec::new(), true).await;
+        assert_eq!(status, StatusCode::FORBIDDEN, "{principal}: {path}");
+        assert!(!String::from_utf8_lossy(&body).contains("items"), "{principal}: {path}");
+    }
+    for (principal, path) in [
+        (member(&site(1)), "/v1/deposits"),
+        (member(&site(1)), contributions.as_str()),
+        (developer(), statements.as_str()),
+        (developer(), "/v1/evaluations"),
+    ] {
+        let (status, _) = world.send(&principal, Method::GET, path, Vec::new(), true).await;
+        assert_eq!(status, StatusCode::OK, "{principal}: {path}");
     }
 }

@@ -206,7 +206,7 @@ impl World {
         Edge {
             tokens: Arc::new(Tokens::new(issuer, keys, Clients::new(folder.clients()), used)),
             recorder: None,
-            requests: Requests::new(&capacity),
+            requests: Requests::new(&capacity, app.config().settings.timeouts.answer()),
         }
     }
 
@@ -339,8 +339,14 @@ impl World {
         self.respond(principal, request.body(Body::empty()).unwrap()).await
     }
 
-    async fn respond(&self, principal: &Principal, mut request: Request<Body>) -> Response {
+    /// The answer to any request, its body unread.
+    pub async fn respond(&self, principal: &Principal, mut request: Request<Body>) -> Response {
         request.extensions_mut().insert(principal.clone());
+        self.respond_to_nobody(request).await
+    }
+
+    /// The answer to a request without a credential.
+    pub async fn respond_to_nobody(&self, request: Request<Body>) -> Response {
         let router = self.running.as_ref().unwrap().1.clone();
         router.oneshot(request).await.unwrap()
     }

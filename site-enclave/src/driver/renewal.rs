@@ -107,6 +107,8 @@ async fn renew_if_due(member: &Member, asked: bool) -> Result<Option<TlsCertific
 pub async fn renew(member: &Member) -> Result<TlsCertificate, RenewalError> {
     let (mut enrolment, old) = stored(member)?;
     let site = member.site();
+    // An earlier renewal may have been cut off before its end: its key is in force, and no longer the next one.
+    TlsKeys::settle(&member.disk, member.folder.path(), &old.spki)?;
     let next = TlsKeys::next_or_draw(&member.disk, member.folder.path())?;
     let request = renewal_request(site, old.key_digest(), &member.keys, &next)?;
     enrolment.tls_certificate = member.client.renew_certificate(site, &request).await?.tls_certificate;

@@ -99,7 +99,8 @@ impl TlsKeys {
     /// [`KeyError`].
     pub fn next_or_draw(disk: &Disk, folder: &Path) -> Result<TlsKey, KeyError> {
         let path = folder.join(NEXT);
-        if let Some(next) = TlsKey::read(disk, &path)? {
+        // What is no key was being erased when the machine stopped.
+        if let Some(next) = TlsKey::read(disk, &path)?.filter(|next| next.spki().is_ok()) {
             return Ok(next);
         }
         let next = TlsKey::draw()?;
@@ -115,10 +116,12 @@ impl TlsKeys {
     pub fn settle(disk: &Disk, folder: &Path, spki: &[u8]) -> Result<(), KeyError> {
         let path = folder.join(NEXT);
         let Some(next) = TlsKey::read(disk, &path)? else { return Ok(()) };
-        if next.spki()? != spki {
-            return Ok(());
+        match next.spki() {
+            Ok(of_next) if of_next != spki => return Ok(()),
+            Ok(_) => disk.replace_secret(&folder.join(CURRENT), next.0.as_bytes())?,
+            // It was being erased when the machine stopped, and took the old one's place before.
+            Err(_) => {}
         }
-        disk.replace_secret(&folder.join(CURRENT), next.0.as_bytes())?;
         disk.erase(&path)?;
         Ok(())
     }

@@ -159,14 +159,6 @@ fn last_offset(printed: &str) -> u64 {
     printed.lines().rev().find_map(|line| number(line, "at ")).unwrap_or(0)
 }
 
-/// The most memory that the gateway's process ever held (`VmHWM`, proc_pid_status(5)).
-fn peak_memory(consortium: &Consortium) -> u64 {
-    let status =
-        fs::read_to_string(format!("/proc/{}/status", consortium.gateway_process().unwrap())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    line.trim().trim_end_matches("kB").trim().parse::<u64>().unwrap() * 1024
-}
-
 /// Reads the blob back without holding it.
 fn digest_of_blob(partner: &PartnerClient, consortium: &Consortium, digest: &Digest) -> Digest {
     let url = format!("{}/v1/blobs/{digest}", consortium.url);
@@ -228,7 +220,7 @@ fn an_upload_survives_kills_of_client_and_gateway_in_bounded_memory() {
             client.kill();
             client.start();
         } else {
-            memory = memory.max(peak_memory(&consortium));
+            memory = memory.max(support::peak_memory(&consortium));
             consortium.kill_gateway();
             std::thread::sleep(Duration::from_millis(chance.next() % 500));
             consortium.start_gateway_unrecorded().unwrap();
@@ -242,7 +234,7 @@ fn an_upload_survives_kills_of_client_and_gateway_in_bounded_memory() {
     assert_eq!(digest_of_blob(&developer, &consortium, &digest), digest);
     let model = register(&developer, &consortium, digest, bytes / 4);
     assert_eq!(model.manifest.initial_parameters, digest);
-    memory = memory.max(peak_memory(&consortium));
+    memory = memory.max(support::peak_memory(&consortium));
     println!(
         "{} MiB in {} s of at most {rate} MiB each; {KILLS} kills of the client, {KILLS} of the gateway; {} MiB sent; \
          gateway: {} MiB at most",

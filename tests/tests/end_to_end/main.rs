@@ -15,6 +15,7 @@ mod openapi_document;
 mod renewal;
 mod restarts;
 mod scale;
+mod schemathesis;
 mod second_client;
 mod site_restarts;
 mod small_data;

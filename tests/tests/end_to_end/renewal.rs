@@ -9,9 +9,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use konclave_openapi::sites::{EnrolmentRequest, Site};
-use konclave_tests::consortium::{Consortium, output};
+use konclave_tests::consortium::{Consortium, output, wait_until};
 
 use crate::support;
 
@@ -85,11 +86,14 @@ fn a_renewal_goes_on_wherever_it_was_cut_off() {
 
 #[test]
 fn a_running_service_renews_when_asked_and_goes_on() {
-    let (mut consortium, _folder) = support::consortium(5, |plan| plan);
-    let (developer, _auditor) = support::partners(&consortium);
+    let (mut consortium, temporary) = support::consortium(5, |plan| plan);
+    let (developer, auditor) = support::partners(&consortium);
     consortium.start_gateway().unwrap();
     consortium.start_members().unwrap();
-    let job = support::job::ask(&developer, 1, Vec::new());
+    // The evaluator's, too. Then all are at work.
+    let deposited = || Ok((auditor.deposits()?.len() > 5).then_some(()));
+    wait_until("every member's deposit", Duration::from_secs(120), deposited, String::new).unwrap();
+    let job = support::job::ask_for_training(&consortium, &developer, temporary.path(), 1);
     let folder = consortium.member(SITE).unwrap().folder.clone();
     let before = in_force(&consortium);
     let renewed = renew(&consortium, &folder);

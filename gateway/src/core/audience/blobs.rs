@@ -36,20 +36,20 @@ impl App {
         };
         let owners = self.blobs().owners(digest)?;
         let evaluator = principal.roles.contains(&Role::Evaluator);
+        // First: what a site has no part in is refused in the same words as what is not there.
+        if let Some(member) = &principal.member
+            && member.role == MemberRole::Site
+            && !self.site_needs(&member.site, digest).await?
+        {
+            return refuse("sites-read-blobs-of-their-jobs-only");
+        }
         if owners.contains(EVALUATORS_ONLY) && !evaluator {
             return refuse("batch-sums-for-evaluators-only");
         }
         if owners.contains(MEMBERS_ONLY) && !evaluator && principal.member.is_none() {
             return refuse("masked-bodies-for-members-only");
         }
-        match &principal.member {
-            Some(member)
-                if member.role == MemberRole::Site && !self.site_needs(&member.site, digest).await? =>
-            {
-                refuse("sites-read-blobs-of-their-jobs-only")
-            }
-            Some(_) | None => Ok(()),
-        }
+        Ok(())
     }
 
     /// Whether a job that the site is asked to take part in, or takes part in, names the blob: the model's file,

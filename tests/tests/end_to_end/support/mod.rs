@@ -68,3 +68,11 @@ pub(crate) fn partners(consortium: &Consortium) -> (PartnerClient, PartnerClient
 pub(crate) fn site_names(consortium: &Consortium) -> Vec<String> {
     consortium.members().map(|member| member.site.clone()).filter(|site| site != EVALUATOR).collect()
 }
+
+/// The most memory that the gateway's process ever held (`VmHWM`, proc_pid_status(5)).
+pub(crate) fn peak_memory(consortium: &Consortium) -> u64 {
+    let status =
+        fs::read_to_string(format!("/proc/{}/status", consortium.gateway_process().unwrap())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches("kB").trim().parse::<u64>().unwrap() * 1024
+}
