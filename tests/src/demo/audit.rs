@@ -43,14 +43,15 @@ struct Finding {
     detail: String,
 }
 
-/// Copies the ledger once all members have cosigned it and verifies the copy. Nothing that is judged here comes from the
+/// Copies the ledger once all members have cosigned it, but those that were revoked, and verifies the copy. Nothing that is judged here comes from the
 /// gateway's word: the key is the one a member was enrolled with, the cosignatures are checked by `konclave-audit`.
 pub(super) fn audit(
     stage: &Stage,
     out: &Path,
     shown: &Path,
+    revoked: usize,
 ) -> Result<(LedgerFacts, Vec<Check>), HarnessError> {
-    let members = stage.consortium.members().count();
+    let members = stage.consortium.members().count().saturating_sub(revoked);
     let enrolled: Enrolment = read_json(&stage.consortium.member(EVALUATOR)?.folder.join("enrolment.json"))?;
     let folder = out.join("ledger");
     let exported = export_cosigned(stage, &folder, members)?;
@@ -82,7 +83,7 @@ pub(super) fn audit(
             },
         ),
         check(
-            "All members cosigned the exported checkpoint",
+            "All members but the revoked one cosigned the exported checkpoint",
             report.cosignatures.len() == members && report.witnesses_enrolled == members as u64,
             format!(
                 "{} of {} enrolled witnesses' cosignatures are valid, by konclave-audit",

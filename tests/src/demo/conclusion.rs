@@ -33,7 +33,7 @@ pub(super) fn conclude(
     all.push(checks::of_rewards(evidence.statements.last(), job::BUDGET_MICRO));
     all.extend(results::comparison(&tasks));
     narrator.say("An auditor takes a copy of the ledger and verifies it offline");
-    let (ledger, ledger_checks) = audit(stage, out, &options.out)?;
+    let (ledger, ledger_checks) = audit(stage, out, &options.out, evidence.keys.revoked())?;
     all.extend(ledger_checks);
     narrator.say("Everything the gateway received or keeps is searched for the canary");
     let (traffic, traffic_checks) = traffic::search(stage, evidence, narrator)?;

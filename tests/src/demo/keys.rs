@@ -50,6 +50,11 @@ impl KeyChanges {
         self.revoked.is_some()
     }
 
+    /// How many members were revoked.
+    pub(super) fn revoked(&self) -> usize {
+        usize::from(self.is_revoked())
+    }
+
     /// A site's service and the gateway renew their certificates, while the round is open.
     pub(super) fn renew(
         &mut self,
