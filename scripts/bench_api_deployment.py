@@ -93,7 +93,11 @@ class Deployment:
         self.gateway = folder / "gateway"
         programs.run("konclave-gateway", "init", "--dir", self.gateway)
         self.ca = self.gateway / "tls" / "ca.pem"
-        settings = tomllib.loads((self.gateway / "gateway.toml").read_text())
+        # All the load comes with one certificate, and each has a share of the connections and of the requests.
+        file = self.gateway / "gateway.toml"
+        file.write_text(file.read_text().replace("connections_per_address = 64\n", "connections_per_address = 256\n"))
+        settings = tomllib.loads(file.read_text())
+        assert settings["limits"]["connections_per_address"] == 256
         self.issuer = settings["public_url"]
         self.member = self._enrol()
         self.signer = ed25519.Ed25519PrivateKey.generate()
