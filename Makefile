@@ -30,7 +30,7 @@ FLIPS ?= 6000
 EXAMPLES ?=
 # Of `make test-upload`.
 UPLOAD_BYTES ?= 2147483648
-# Of `make mutants`, ids of scripts/mutants/; of `make fuzz`, crates or CRATE/TARGET.
+# Of `make mutants`, ids of scripts/mutants/; of `make fuzz`, crates or CRATE/TARGET; of `make bench-api`, a part of a name.
 ONLY ?=
 # Of `make bench-audit`.
 ENTRIES ?= 1000000

@@ -26,7 +26,7 @@ from bench_api_deployment import FORM, JSON, Deployment, Identity, Programs, Ser
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 OUT = ROOT / "target" / "bench"
 # An assertion is drawn from a file at random, so that some are drawn twice and refused.
-ASSERTIONS, TOKEN_REQUESTS = 2000, 100
+ASSERTIONS, TOKEN_REQUESTS = 5000, 100
 MAX_REFUSED = 0.06
 
 
