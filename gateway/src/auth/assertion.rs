@@ -57,10 +57,10 @@ pub enum AssertionError {
     /// Not a JWT signed with EdDSA by the client's key.
     #[error("the client assertion was refused: {0}")]
     Token(#[from] TokenError),
-    /// No such client. Nobody is told so: see [`WHOSE_KEY`].
+    /// No such client. Whoever asks is told no more than that the key is not the client's.
     #[error("no client of this id is registered")]
     UnknownClient,
-    /// Another key signed it than the client's. Nobody is told so: see [`WHOSE_KEY`].
+    /// Another key signed it than the client's. Told in the same words as an unknown client.
     #[error("another key signed it than the registered one")]
     OtherKey,
     /// `iss` and `sub` differ.
