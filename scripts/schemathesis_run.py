@@ -29,9 +29,9 @@ FOLDER = ROOT / "third_party" / "schemathesis"
 PACKAGES = FOLDER / "packages"
 CONTRACT = ROOT / "tests" / "contract"
 # How many operations answer each role with success, at the least: with fewer, requests no longer get to where the work
-# is done, and that nothing was found would mean nothing.
-FLOORS = {"nobody": 11, "operator": 42, "data-owner": 37, "model-developer": 48, "council": 43, "auditor": 42,
-          "site": 41, "evaluator": 38}
+# is done, and that nothing was found would mean nothing. Some below what was seen: with more load fewer get through.
+FLOORS = {"nobody": 10, "operator": 38, "data-owner": 34, "model-developer": 44, "council": 40, "auditor": 38,
+          "site": 36, "evaluator": 35}
 MEMBERS = ("site", "evaluator")
 # A CA or a proxy that the environment names would take the place of the gateway's own.
 FOREIGN = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR", "HTTPS_PROXY", "https_proxy",
